@@ -1,0 +1,185 @@
+//! `causeway-link/1`: between gateways of linked clusters.
+//!
+//! The dialling gateway opens one bidirectional stream and both sides write frames on it for as long as the connection
+//! lives. A connection without a certificate may send [`Pair`] only: it makes a new link out of a token. On every other
+//! connection both certificates are gateways' of linked trust domains, and both sides say [`LinkHello`] first and then the same things:
+//! facts, exports, endpoints of services in use, instances that are gone.
+
+use crate::codec::messages;
+use crate::view::{BundleView, EndpointView, ExportSummary, Refusal, VersionInfo};
+use causeway_model::{ClusterFacts, Epoch, GatewayFacts, NodeId, Revision, ServiceHandle, WorkloadId};
+use serde::{Deserialize, Serialize};
+
+/// The most exports in one [`Exports`].
+pub const MAX_EXPORTS_PER_FRAME: usize = 512;
+/// The most exports that are taken from one peer, unless configured otherwise.
+pub const DEFAULT_MAX_IMPORTS: usize = 10_000;
+
+/// What one cluster tells the other when a link is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// The cluster.
+    pub cluster: ClusterFacts,
+    /// Its trust bundle.
+    pub bundle: BundleView,
+    /// Its gateways.
+    pub gateways: Vec<GatewayFacts>,
+}
+
+/// Makes a link out of a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The token's id.
+    pub token: [u8; 8],
+    /// [`crate::token::pair_proof`] of the accepting side over the TLS session's exporter and its introduction.
+    pub proof: [u8; 32],
+    /// Who accepts.
+    pub introduction: Introduction,
+}
+
+/// The link is made on the inviting side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Paired {
+    /// [`crate::token::pair_proof`] of the inviting side over the TLS session's exporter and its introduction.
+    pub proof: [u8; 32],
+    /// Who invited.
+    pub introduction: Introduction,
+    /// The link's key, from which the keys of its probes are derived.
+    pub key: [u8; 32],
+}
+
+/// The first frame of each side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkHello {
+    /// The speaker's release.
+    pub version: VersionInfo,
+    /// The speaker's cluster.
+    pub cluster: ClusterFacts,
+    /// The speaker.
+    pub node: NodeId,
+    /// The speaker's clock, in seconds since 1970.
+    pub unix_time: u64,
+    /// Where the speaker's copy of the listener's exports ends: the listener goes on from there if it can.
+    pub have: Option<(Epoch, Revision)>,
+}
+
+/// The speaker's gateways and trust bundle, as they are now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The registry's revision: an older one than was seen is ignored.
+    pub revision: Revision,
+    /// Its trust bundle.
+    pub bundle: BundleView,
+    /// Its gateways.
+    pub gateways: Vec<GatewayFacts>,
+}
+
+/// Exports that changed, or with `snapshot` a part of all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exports {
+    /// The generation of the numbering: it changes when the speaker restarts.
+    pub epoch: Epoch,
+    /// Where this delta starts: the revision it builds on. Of no meaning in a snapshot.
+    pub from: Revision,
+    /// Where it ends.
+    pub to: Revision,
+    /// Set in the parts of a snapshot: the first part replaces everything.
+    pub snapshot: Option<SnapshotPart>,
+    /// Exports that are new or changed; at most [`MAX_EXPORTS_PER_FRAME`].
+    pub upserts: Vec<ExportSummary>,
+    /// Exports that are no more.
+    pub removed: Vec<ServiceHandle>,
+}
+
+/// Which part of a snapshot a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPart {
+    /// Counts from 0.
+    pub index: u32,
+    /// No part follows.
+    pub last: bool,
+}
+
+/// What the speaker's exports add up to, sent every few seconds; it also says that the speaker lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportsDigest {
+    /// The generation of the numbering.
+    pub epoch: Epoch,
+    /// The revision.
+    pub revision: Revision,
+    /// How many exports.
+    pub count: u32,
+    /// A hash over all of them in order of their handles.
+    pub digest: u64,
+}
+
+/// The listener's copy differs: send everything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SendSnapshot {}
+
+/// The speaker's workloads use these services of the listener, all of them: replaces what it said before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UseServices {
+    /// The handles, at most 4096.
+    pub handles: Vec<ServiceHandle>,
+}
+
+/// Endpoints of a service in use, as they are now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The service.
+    pub handle: ServiceHandle,
+    /// At most [`crate::view::MAX_ENDPOINTS`].
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// Instances of the listener's cluster that the speaker's workloads are connected to, all of them: replaces what it said
+/// before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WatchPeerInstances {
+    /// The instances, at most 65536.
+    pub instances: Vec<WorkloadId>,
+}
+
+/// Instances of the speaker's cluster that are gone, of those the listener watches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerInstancesGone {
+    /// The instances.
+    pub instances: Vec<WorkloadId>,
+}
+
+/// The speaker's cluster removed the link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unlink {}
+
+messages! {
+    /// What gateways of linked clusters say to each other.
+    LinkMessage {
+        /// Makes a link out of a token.
+        1 = Pair(Pair),
+        /// The link is made.
+        2 = Paired(Paired),
+        /// A request was refused.
+        3 = Refused(Refusal),
+        /// The first frame on an established link.
+        4 = Hello(LinkHello),
+        /// Gateways and trust bundle.
+        5 = Facts(Facts),
+        /// Exports that changed.
+        6 = Exports(Exports),
+        /// What the exports add up to.
+        7 = Digest(ExportsDigest),
+        /// Asks for everything.
+        8 = SendSnapshot(SendSnapshot),
+        /// Which services are in use.
+        9 = UseServices(UseServices),
+        /// Endpoints of a service in use.
+        10 = Endpoints(Endpoints),
+        /// Which instances are watched.
+        11 = WatchInstances(WatchPeerInstances),
+        /// Which of them are gone.
+        12 = InstancesGone(PeerInstancesGone),
+        /// The link is removed.
+        13 = Unlink(Unlink),
+    }
+}

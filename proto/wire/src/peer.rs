@@ -1,0 +1,143 @@
+//! `causeway-raft/1`: between the gateways of one cluster.
+//!
+//! Each call is a bidirectional stream of its own: one [`Call`] and one [`Reply`] or [`Refusal`]. Liveness travels on one
+//! long stream per connection as [`Presence`] frames. What calls and presence carry is encoded by the registry's crates with
+//! [`crate::codec`].
+//!
+//! A gateway that joins has no certificate yet: on its first connection it may send [`JoinGateway`] only.
+
+use crate::codec::messages;
+use crate::view::{BundleView, Refusal, VersionInfo};
+use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, HostPort, Locality, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// Which method of the registry a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Method {
+    /// Raft: append entries.
+    Append,
+    /// Raft: request a vote.
+    Vote,
+    /// Raft: install a snapshot, one chunk.
+    Snapshot,
+    /// A command for the leader to propose.
+    Propose,
+    /// Adds the caller to the group as a learner.
+    AddLearner,
+    /// The leader's commit index, for reads that must be current.
+    ReadIndex,
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// Its argument.
+    pub body: Vec<u8>,
+}
+
+/// The answer to a [`Call`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The result.
+    pub body: Vec<u8>,
+}
+
+/// Liveness.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The encoded message.
+    pub body: Vec<u8>,
+}
+
+/// The first frame of each side on the long stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerHello {
+    /// The speaker's release.
+    pub version: VersionInfo,
+    /// The speaker.
+    pub node: NodeId,
+    /// The numbers of the catalog commands that the speaker knows.
+    pub commands: Vec<u16>,
+}
+
+/// Joins a gateway with a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinGateway {
+    /// The token's id.
+    pub token: [u8; 8],
+    /// [`crate::token::join_proof`] over the TLS session's exporter.
+    pub proof: [u8; 32],
+    /// A PKCS #10 request (RFC 2986, DER) with the newcomer's public key.
+    pub csr: Vec<u8>,
+    /// What it is to do; the token must allow it.
+    pub role: GatewayRole,
+    /// Where it runs.
+    pub locality: Locality,
+    /// Where its own cluster reaches it.
+    pub cluster_addrs: Vec<HostPort>,
+    /// Where linked clusters reach it.
+    pub link_addrs: Vec<HostPort>,
+}
+
+/// The newcomer is a gateway of the cluster.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatewayJoined {
+    /// The cluster.
+    pub cluster: ClusterFacts,
+    /// The newcomer's node id.
+    pub node: NodeId,
+    /// Its certificate chain (DER), leaf first, without the root.
+    pub chain: Vec<Vec<u8>>,
+    /// The cluster's trust bundle.
+    pub bundle: BundleView,
+    /// The gateways it joins.
+    pub gateways: Vec<GatewayFacts>,
+    /// The key that seals the certificate authority's key, in hexadecimal; only for a role that signs.
+    pub seal_key: Option<String>,
+}
+
+impl std::fmt::Debug for GatewayJoined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GatewayJoined(node {} of {})", self.node, self.cluster.name)
+    }
+}
+
+/// Asks for a new SVID of the caller's own identity, on an authenticated connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RenewGateway {
+    /// A PKCS #10 request (RFC 2986, DER).
+    pub csr: Vec<u8>,
+}
+
+/// The answer to [`RenewGateway`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayRenewed {
+    /// The certificate chain (DER), leaf first, without the root.
+    pub chain: Vec<Vec<u8>>,
+}
+
+messages! {
+    /// What gateways of one cluster say to each other.
+    PeerMessage {
+        /// A request.
+        1 = Call(Call),
+        /// Its answer.
+        2 = Reply(Reply),
+        /// It was refused.
+        3 = Refused(Refusal),
+        /// The first frame of a long stream.
+        4 = Hello(PeerHello),
+        /// Liveness.
+        5 = Presence(Presence),
+        /// Joins with a token.
+        6 = Join(JoinGateway),
+        /// The newcomer is in.
+        7 = Joined(GatewayJoined),
+        /// Asks for a new SVID.
+        8 = Renew(RenewGateway),
+        /// A new SVID.
+        9 = Renewed(GatewayRenewed),
+    }
+}
