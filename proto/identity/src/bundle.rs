@@ -1,0 +1,137 @@
+//! Trust bundles: the root certificates of a trust domain (SPIFFE Trust Domain and Bundle specification).
+
+mod store;
+
+pub use store::BundleStore;
+
+use crate::IdentityError;
+use crate::cert::{Facts, fingerprint};
+use causeway_model::TrustDomain;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
+use serde::{Deserialize, Serialize};
+
+/// The roots of one trust domain. Made by [`TrustBundle::new`] or deserialization, which both check it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+#[non_exhaustive]
+pub struct TrustBundle {
+    /// Whose roots they are.
+    pub trust_domain: TrustDomain,
+    /// The root certificates, DER, the one that signs now first.
+    pub roots: Vec<Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+struct Unchecked {
+    trust_domain: TrustDomain,
+    roots: Vec<Vec<u8>>,
+}
+
+impl TryFrom<Unchecked> for TrustBundle {
+    type Error = IdentityError;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, IdentityError> {
+        Self::new(unchecked.trust_domain, unchecked.roots)
+    }
+}
+
+impl TrustBundle {
+    /// The most roots in a bundle: enough for a rotation under way, with room for another to overlap it.
+    pub const MAX_ROOTS: usize = 8;
+
+    /// The bundle of `trust_domain` with `roots` (DER).
+    ///
+    /// # Errors
+    /// [`IdentityError::Bundle`] unless there are 1 to [`TrustBundle::MAX_ROOTS`] roots, each of them a CA certificate
+    /// of at most [`crate::MAX_CERTIFICATE`] bytes that names this trust domain or none.
+    pub fn new(trust_domain: TrustDomain, roots: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
+        let bundle = Self { trust_domain, roots };
+        bundle.anchors()?;
+        Ok(bundle)
+    }
+
+    /// SHA-256 of the first root: what join and link tokens pin.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        fingerprint(self.roots.first().map_or(&[], Vec::as_slice))
+    }
+
+    /// Whether one of the roots has this SHA-256.
+    pub fn has_root(&self, fingerprint: &[u8; 32]) -> bool {
+        self.roots.iter().any(|root| crate::fingerprint(root) == *fingerprint)
+    }
+
+    /// The roots as webpki uses them. Checks the bundle anew, for its fields can be written.
+    pub(crate) fn anchors(&self) -> Result<Vec<TrustAnchor<'static>>, IdentityError> {
+        let count = self.roots.len();
+        if count == 0 || count > Self::MAX_ROOTS {
+            return Err(self.error(format!("it has {count} roots, need 1 to {}", Self::MAX_ROOTS)));
+        }
+        let numbered = self.roots.iter().enumerate();
+        numbered
+            .map(|(n, root)| self.anchor(root).map_err(|e| self.error(format!("root {}: {e}", n + 1))))
+            .collect()
+    }
+
+    fn anchor(&self, root: &[u8]) -> Result<TrustAnchor<'static>, String> {
+        let (anchor, named) = anchor(root)?;
+        match named {
+            Some(named) if named != self.trust_domain => Err(format!("it is a root of {named}")),
+            _ => Ok(anchor),
+        }
+    }
+
+    fn error(&self, cause: String) -> IdentityError {
+        IdentityError::Bundle { trust_domain: self.trust_domain.clone(), cause }
+    }
+}
+
+/// The trust anchor in a root certificate, and the trust domain that it names.
+pub(crate) fn anchor(root: &[u8]) -> Result<(TrustAnchor<'static>, Option<TrustDomain>), String> {
+    let named = Facts::parse(root)?.authority()?;
+    let der = CertificateDer::from(root);
+    let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|e| format!("it is not X.509: {e}"))?;
+    Ok((anchor.to_owned(), named))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClusterCa, KeyPair};
+    use causeway_model::{NodeId, SpiffeId};
+    use std::time::{Duration, SystemTime};
+
+    fn ca(name: &str) -> ClusterCa {
+        ClusterCa::create(&name.parse().unwrap(), SystemTime::now()).unwrap()
+    }
+
+    #[test]
+    fn a_bundle_holds_only_roots_of_its_domain() {
+        let (iad, phx) = (ca("iad.mesh"), ca("phx.mesh"));
+        let td = iad.trust_domain().clone();
+        let root = iad.root_der().to_vec();
+        let id = SpiffeId::gateway(&td, NodeId(1));
+        let csr = KeyPair::generate().unwrap().csr().unwrap();
+        let leaf = iad.sign_svid(&csr, &id, SystemTime::now(), Duration::from_secs(60)).unwrap().remove(0);
+        let cause = |roots| TrustBundle::new(td.clone(), roots).unwrap_err().to_string();
+        assert!(cause(vec![]).contains("0 roots"));
+        assert!(cause(vec![root.clone(); 9]).contains("9 roots"));
+        assert!(cause(vec![root.clone(), leaf]).contains("root 2: it is not a CA"));
+        assert!(cause(vec![phx.root_der().to_vec()]).contains("root of phx.mesh"));
+        assert!(cause(vec![vec![0; 9000]]).contains("9000 bytes"));
+        assert!(cause(vec![b"junk".to_vec()]).contains("not X.509"));
+        let bundle = TrustBundle::new(td, vec![root.clone()]).unwrap();
+        assert_eq!(bundle.fingerprint(), fingerprint(&root));
+        assert!(bundle.has_root(&fingerprint(&root)) && !bundle.has_root(&[0; 32]));
+    }
+
+    #[test]
+    fn deserialization_checks() {
+        let bundle = ca("iad.mesh").bundle();
+        let json = serde_json::to_string(&bundle).unwrap();
+        assert_eq!(serde_json::from_str::<TrustBundle>(&json).unwrap(), bundle);
+        let moved = json.replace("iad.mesh", "phx.mesh");
+        assert!(
+            serde_json::from_str::<TrustBundle>(&moved).unwrap_err().to_string().contains("root of iad.mesh")
+        );
+    }
+}
