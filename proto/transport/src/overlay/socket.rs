@@ -1,0 +1,104 @@
+//! The overlay as quinn's socket.
+
+use super::{Inner, virtual_addr};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use quinn_udp::{RecvMeta, Transmit};
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+
+/// How many failed receive calls are passed over in one poll before the task yields.
+const MAX_FAILURES: u32 = 16;
+
+impl AsyncUdpSocket for Inner {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Poller { socket: self, waiting: None })
+    }
+
+    #[inline]
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut failures = 0;
+        let count = loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            match self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), bufs, meta)) {
+                Ok(count) => break count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    // quinn would end every connection; on a UDP socket errors are of one packet, and pass
+                    self.metrics.receive_errors.inc();
+                    tracing::debug!(%error, "a receive call failed");
+                    failures += 1;
+                    if failures == MAX_FAILURES {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        };
+        let table = self.table.load();
+        for (meta, buf) in meta.iter_mut().zip(bufs).take(count) {
+            self.sort(&table, meta, buf);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Not the socket's own address but one of the family of [`virtual_addr`]: quinn maps peer addresses by it.
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        let mut addr = virtual_addr();
+        addr.set_port(addr.port() + 1);
+        Ok(addr)
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.state.max_gso_segments().min(self.max_segments)
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.state.gro_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+}
+
+type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
+
+/// Waits for room in the socket's buffer for one connection. `poll_send_ready` of tokio keeps one waker a socket, so each poller has
+/// a future of its own.
+struct Poller {
+    socket: Arc<Inner>,
+    waiting: Option<Writable>,
+}
+
+impl UdpPoller for Poller {
+    fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let waiting = this.waiting.get_or_insert_with(|| {
+            let socket = Arc::clone(&this.socket);
+            Box::pin(async move { socket.io.writable().await })
+        });
+        let result = ready!(waiting.as_mut().poll(cx));
+        this.waiting = None;
+        Poll::Ready(result)
+    }
+}
+
+impl fmt::Debug for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Poller")
+    }
+}

@@ -1,0 +1,216 @@
+//! The settings of QUIC, and the quinn configurations that follow from them.
+//!
+//! The defaults were measured; each says why it is what it is. Windows are what bounds the congestion controller: BBR's own
+//! window grows to hundreds of megabytes where nothing stops it.
+
+use quinn::congestion::BbrConfig;
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The datagram size that every path must carry (RFC 9000 section 14), in bytes.
+pub(crate) const MIN_DATAGRAM: u16 = 1200;
+/// The largest datagram size that may be set: what an Ethernet frame of 9,000 bytes holds. Above 12,000 bytes quinn's initial
+/// congestion window does not hold the first flight and the handshake hangs.
+pub(crate) const MAX_DATAGRAM: u16 = 8900;
+/// The largest stream window that may be set. quinn closes the *whole connection* ("too many gaps in stream buffer") when one
+/// stream's reassembly has more than 1,024 separate spans. quinn-proto 0.11.19 merges contiguous and duplicate data before it
+/// counts (quinn issue 2809), so only real gaps are left: even if every other packet of the smallest size is lost, a window
+/// of 2 x 1,024 x 1,200 bytes has no more than 1,024 of them.
+pub(crate) const MAX_STREAM_WINDOW: u32 = 2 * 1024 * MIN_DATAGRAM as u32;
+
+/// What a QUIC connection of the mesh may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TransportSettings {
+    /// The largest datagram that is sent and accepted, in bytes of UDP payload: 1,200 to 8,900. Path MTU discovery finds what a
+    /// path really carries.
+    pub datagram_size: u16,
+    /// How much one stream of a data connection may have in flight, in bytes: 64 KiB to 2,400 KiB, so that its reassembly has
+    /// at most 1,024 gaps.
+    pub stream_receive_window: u32,
+    /// How much a data connection may have in flight, in bytes; at least the stream window.
+    pub connection_receive_window: u32,
+    /// How much unacknowledged data a data connection keeps, in bytes.
+    pub send_window: u32,
+    /// When a connection without any packet is given up.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// How often a packet is sent when there is nothing to say; below half the idle timeout.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// What the round-trip time is taken for before it is known.
+    #[serde(with = "humantime_serde")]
+    pub initial_rtt: Duration,
+    /// How many streams the peer of a data connection may have open at once. quinn reserves about 70 bytes a side for each
+    /// *allowed* stream and connection: raise it on the live connection instead.
+    pub max_streams: u32,
+}
+
+impl Default for TransportSettings {
+    fn default() -> Self {
+        Self {
+            datagram_size: 1452,
+            stream_receive_window: 2 << 20,
+            connection_receive_window: 16 << 20,
+            send_window: 16 << 20,
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(2),
+            initial_rtt: Duration::from_millis(50),
+            max_streams: 128,
+        }
+    }
+}
+
+impl TransportSettings {
+    /// Every mistake in the settings, each as `KEY: what is wrong and what would be right`.
+    pub fn check(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let mut demand = |holds: bool, mistake: String| {
+            if !holds {
+                mistakes.push(mistake);
+            }
+        };
+        let size = self.datagram_size;
+        demand(
+            (MIN_DATAGRAM..=MAX_DATAGRAM).contains(&size),
+            format!("datagram_size: {size} is not from {MIN_DATAGRAM} to {MAX_DATAGRAM} bytes"),
+        );
+        let stream = self.stream_receive_window;
+        demand(
+            (64 << 10..=MAX_STREAM_WINDOW).contains(&stream),
+            format!("stream_receive_window: {stream} is not from 65536 to {MAX_STREAM_WINDOW} bytes"),
+        );
+        let connection = self.connection_receive_window;
+        demand(
+            (stream..=1 << 30).contains(&connection),
+            format!(
+                "connection_receive_window: {connection} is not from the stream window, {stream}, to 1 GiB"
+            ),
+        );
+        let send = self.send_window;
+        demand(
+            (64 << 10..=1 << 30).contains(&send),
+            format!("send_window: {send} is not from 64 KiB to 1 GiB"),
+        );
+        let idle = self.idle_timeout;
+        demand(
+            (Duration::from_secs(1)..=Duration::from_secs(300)).contains(&idle),
+            format!("idle_timeout: {idle:?} is not from 1s to 5m"),
+        );
+        let alive = self.keep_alive;
+        demand(
+            alive >= Duration::from_millis(100) && alive <= idle / 2,
+            format!("keep_alive: {alive:?} is not from 100ms to half the idle timeout, {:?}", idle / 2),
+        );
+        let rtt = self.initial_rtt;
+        demand(
+            (Duration::from_millis(1)..=Duration::from_secs(2)).contains(&rtt),
+            format!("initial_rtt: {rtt:?} is not from 1ms to 2s"),
+        );
+        let streams = self.max_streams;
+        demand(
+            (1..=10_000).contains(&streams),
+            format!("max_streams: {streams} is not from 1 to 10000; each allowed stream costs memory"),
+        );
+        mistakes
+    }
+
+    /// The settings with every value moved into its bounds, so that a caller who did not [`check`](Self::check) them cannot
+    /// hang a handshake.
+    pub(crate) fn bounded(&self) -> Self {
+        let idle = self.idle_timeout.clamp(Duration::from_secs(1), Duration::from_secs(300));
+        let stream = self.stream_receive_window.clamp(64 << 10, MAX_STREAM_WINDOW);
+        Self {
+            datagram_size: self.datagram_size.clamp(MIN_DATAGRAM, MAX_DATAGRAM),
+            stream_receive_window: stream,
+            connection_receive_window: self.connection_receive_window.clamp(stream, 1 << 30),
+            send_window: self.send_window.clamp(64 << 10, 1 << 30),
+            idle_timeout: idle,
+            keep_alive: self.keep_alive.clamp(Duration::from_millis(100), idle / 2),
+            initial_rtt: self.initial_rtt.clamp(Duration::from_millis(1), Duration::from_secs(2)),
+            max_streams: self.max_streams.clamp(1, 10_000),
+        }
+    }
+
+    /// For connections between sidecars: BBR, whose window flow control bounds, because on a WAN with any loss a loss-based
+    /// controller collapses and every stream queues behind it.
+    pub fn data(&self) -> TransportConfig {
+        let settings = self.bounded();
+        let mut config = settings.basics();
+        config
+            .stream_receive_window(settings.stream_receive_window.into())
+            .receive_window(settings.connection_receive_window.into())
+            .send_window(settings.send_window.into())
+            .max_concurrent_bidi_streams(settings.max_streams.into())
+            .max_concurrent_uni_streams(0u32.into())
+            .datagram_receive_buffer_size(Some(1 << 20))
+            .datagram_send_buffer_size(1 << 20);
+        config
+    }
+
+    /// For ctl, link and raft connections: few streams and small windows, and no datagrams.
+    pub fn control(&self) -> TransportConfig {
+        let mut config = self.bounded().basics();
+        config
+            .stream_receive_window((1u32 << 20).into())
+            .receive_window((2u32 << 20).into())
+            .send_window(2 << 20)
+            .max_concurrent_bidi_streams(64u32.into())
+            .max_concurrent_uni_streams(8u32.into())
+            .datagram_receive_buffer_size(None);
+        config
+    }
+
+    fn basics(&self) -> TransportConfig {
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.upper_bound(self.datagram_size);
+        // at most 300 s, which fits: the fall-back is quinn's own default
+        let idle = u32::try_from(self.idle_timeout.as_millis()).unwrap_or(30_000);
+        let mut config = TransportConfig::default();
+        config
+            .congestion_controller_factory(Arc::new(BbrConfig::default()))
+            .initial_mtu(MIN_DATAGRAM)
+            .mtu_discovery_config(Some(mtu))
+            .initial_rtt(self.initial_rtt)
+            .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
+            .keep_alive_interval(Some(self.keep_alive));
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_right_and_are_what_an_empty_section_gives() {
+        let settings = TransportSettings::default();
+        assert_eq!(settings.check(), Vec::<String>::new());
+        assert_eq!(settings.bounded(), settings);
+        assert_eq!(serde_json::from_str::<TransportSettings>("{}").unwrap(), settings);
+        let text = serde_json::to_string(&settings).unwrap();
+        assert!(text.contains("\"idle_timeout\":\"10s\""), "{text}");
+        assert_eq!(serde_json::from_str::<TransportSettings>(&text).unwrap(), settings);
+        assert!(serde_json::from_str::<TransportSettings>("{\"datagram_siz\":1452}").is_err());
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_and_mended_by_bounding() {
+        let wrong = TransportSettings {
+            datagram_size: 12_000,
+            stream_receive_window: 8 << 20,
+            connection_receive_window: 1 << 20,
+            send_window: 0,
+            idle_timeout: Duration::ZERO,
+            keep_alive: Duration::from_secs(60),
+            initial_rtt: Duration::from_secs(60),
+            max_streams: 0,
+        };
+        let mistakes = wrong.check();
+        assert_eq!(mistakes.len(), 8, "{mistakes:?}");
+        assert!(mistakes[0].starts_with("datagram_size: 12000"), "{mistakes:?}");
+        assert_eq!(wrong.bounded().check(), Vec::<String>::new());
+    }
+}
