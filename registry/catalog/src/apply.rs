@@ -1,0 +1,9 @@
+//! What each command does. Every function checks everything before it changes anything, so that a refusal changes
+//! nothing.
+
+mod cluster;
+mod exports;
+mod keys;
+mod links;
+mod services;
+mod tokens;

@@ -1,0 +1,183 @@
+//! The state machine itself: its state, and how a command passes through it.
+
+use crate::bound::{self, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS, cut};
+use crate::{
+    AuditEntry, ClusterState, Command, CommandBody, Event, Exported, Invite, InviteId, Link, Refusal,
+    Service, Token, TokenId, TokenKind,
+};
+use causeway_model::{ClusterName, GatewayFacts, NodeId, Revision, ServiceHandle, ServiceName, SpiffeId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The intent of one cluster.
+///
+/// A catalog is a function of the commands that were applied to it, with their revisions: replicas that applied the same
+/// ones are equal. It serializes completely, so that a stored one goes on where it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    pub(crate) revision: Revision,
+    pub(crate) cluster: Option<ClusterState>,
+    pub(crate) gateways: BTreeMap<NodeId, GatewayFacts>,
+    pub(crate) services: BTreeMap<ServiceName, Service>,
+    /// What each identity may serve: the other way round of [`Service::identities`].
+    pub(crate) by_identity: BTreeMap<SpiffeId, BTreeSet<ServiceName>>,
+    pub(crate) exports: BTreeMap<ServiceName, Exported>,
+    /// The other way round of [`Exported::handle`].
+    pub(crate) by_handle: BTreeMap<ServiceHandle, ServiceName>,
+    pub(crate) links: BTreeMap<ClusterName, Link>,
+    pub(crate) tokens: BTreeMap<TokenId, Token>,
+    pub(crate) invites: BTreeMap<InviteId, Invite>,
+    /// Before this time nothing is to be purged.
+    pub(crate) purge_at: u64,
+    pub(crate) audit: VecDeque<AuditEntry>,
+}
+
+/// What a command answers when it is carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is done; there is nothing to tell.
+    Done,
+    /// The token may be used once more by whoever asked.
+    Token {
+        /// What it is for.
+        kind: TokenKind,
+    },
+    /// The service is exported.
+    Exported {
+        /// Its handle, which may be an older one than the command's.
+        handle: ServiceHandle,
+        /// Clusters that the command names and that no link leads to yet.
+        unlinked: Vec<ClusterName>,
+    },
+    /// The link is made.
+    Link {
+        /// True when it replaced the link to the same cluster.
+        replaced: bool,
+    },
+}
+
+/// What became of a command.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The answer to whoever proposed it.
+    pub outcome: Result<Outcome, Refusal>,
+    /// What changed, for watchers. A refused command may still have purged what had expired.
+    pub events: Vec<Event>,
+}
+
+/// When and for whom a command is applied.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) revision: Revision,
+    pub(crate) at: u64,
+    pub(crate) by: &'a str,
+}
+
+/// What a command that was carried out answers, and what it changed.
+pub(crate) type Effect = (Outcome, Vec<Event>);
+
+/// The effect of a command that answers nothing.
+pub(crate) fn done(events: impl Into<Vec<Event>>) -> Effect {
+    (Outcome::Done, events.into())
+}
+
+impl Catalog {
+    /// The layout of an encoded catalog.
+    pub const VERSION: u16 = 1;
+
+    /// A catalog with no cluster, at revision 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Carries out `command`, the log's entry at `revision`, or refuses it.
+    ///
+    /// A refused command changes nothing except that it is audited and that long expired tokens and invites are purged.
+    /// A revision that is not newer than the catalog's changes nothing at all, so a log may be replayed.
+    pub fn apply(&mut self, revision: Revision, command: &Command) -> Applied {
+        if revision <= self.revision {
+            let refusal = Refusal::RevisionReplayed { have: self.revision, asked: revision };
+            return Applied { outcome: Err(refusal), events: Vec::new() };
+        }
+        self.revision = revision;
+        let mut events = Vec::new();
+        if self.purge(command.at) {
+            events.push(Event::TokensChanged);
+        }
+        let context = Context { revision, at: command.at, by: &command.by };
+        let outcome = match bound::check_actor(&command.by)
+            .and_then(|()| self.execute(context, &command.body))
+        {
+            Ok((outcome, new)) => {
+                let known = events.len();
+                events.extend(new.into_iter().filter(|event| known == 0 || *event != Event::TokensChanged));
+                Ok(outcome)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.record(context, &command.body, outcome.as_ref().err());
+        Applied { outcome, events }
+    }
+
+    fn execute(&mut self, context: Context<'_>, body: &CommandBody) -> Result<Effect, Refusal> {
+        match body {
+            CommandBody::InitCluster(c) => self.init_cluster(context, c),
+            CommandBody::AddGateway(c) => self.add_gateway(&c.facts),
+            CommandBody::UpdateGateway(c) => self.update_gateway(&c.facts),
+            CommandBody::RemoveGateway(c) => self.remove_gateway(c.node),
+            CommandBody::CreateToken(c) => self.create_token(context, c),
+            CommandBody::UseToken(c) => self.use_token(context, c),
+            CommandBody::RevokeToken(c) => self.revoke_token(c.id),
+            CommandBody::DeclarePorts(c) => self.declare_ports(context, c),
+            CommandBody::RemoveService(c) => self.remove_service(&c.name),
+            CommandBody::Export(c) => self.export(context, c),
+            CommandBody::Unexport(c) => self.unexport(context, c),
+            CommandBody::CreateInvite(c) => self.create_invite(context, c),
+            CommandBody::RevokeInvite(c) => self.revoke_invite(c.id),
+            CommandBody::EstablishLink(c) => self.establish_link(context, c),
+            CommandBody::UpdateLinkPeer(c) => self.update_link_peer(context, c),
+            CommandBody::RemoveLink(c) => self.remove_link(&c.cluster),
+            CommandBody::RotateKeys(c) => self.rotate_keys(c),
+            CommandBody::DropKeys(c) => self.drop_keys(c),
+        }
+    }
+
+    /// Forgets tokens and invites that expired a while before `at`. True when there were any.
+    fn purge(&mut self, at: u64) -> bool {
+        if at < self.purge_at {
+            return false;
+        }
+        let before = self.tokens.len() + self.invites.len();
+        self.tokens.retain(|_, token| ends(token.expires_at) > at);
+        self.invites.retain(|_, invite| ends(invite.expires_at) > at);
+        let tokens = self.tokens.values().map(|token| ends(token.expires_at));
+        let invites = self.invites.values().map(|invite| ends(invite.expires_at));
+        self.purge_at = tokens.chain(invites).min().unwrap_or(u64::MAX);
+        self.tokens.len() + self.invites.len() < before
+    }
+
+    /// Sees to it that something which expires at `expires_at` is purged in time.
+    pub(crate) fn purge_after(&mut self, expires_at: u64) {
+        self.purge_at = self.purge_at.min(ends(expires_at));
+    }
+
+    fn record(&mut self, context: Context<'_>, body: &CommandBody, refused: Option<&Refusal>) {
+        while self.audit.len() >= MAX_AUDIT_ENTRIES {
+            self.audit.pop_front();
+        }
+        self.audit.push_back(AuditEntry {
+            revision: context.revision,
+            at: context.at,
+            by: cut(context.by, MAX_ACTOR_LEN).to_owned(),
+            command: body.name().to_owned(),
+            subject: cut(&body.subject(), 256).to_owned(),
+            refused: refused.cloned(),
+        });
+    }
+}
+
+/// When something that expires at `expires_at` is forgotten.
+fn ends(expires_at: u64) -> u64 {
+    expires_at.saturating_add(TOMBSTONE_SECS)
+}

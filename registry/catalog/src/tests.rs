@@ -1,0 +1,8 @@
+//! Tests of the whole state machine.
+
+mod bounds;
+mod fixture;
+mod life;
+mod random;
+mod refusals;
+mod watch;
