@@ -1,0 +1,88 @@
+//! The file on the file system: its name, mode and birth.
+
+use super::{Fault, LOG, STATE, check, named, put};
+use crate::StoreError;
+use crate::envelope::Kind;
+use causeway_model::NodeId;
+use redb::backends::FileBackend;
+use redb::{Builder, Database};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Only the owner reads it: it holds the keys of connection IDs and probes.
+const MODE: u32 = 0o600;
+/// What redb may keep in memory, in bytes. The catalog is in memory anyway; this is for the log that is replicated.
+const CACHE: usize = 8 << 20;
+
+pub(super) fn path_in(dir: &Path) -> PathBuf {
+    dir.join("registry.redb")
+}
+
+/// The settings of every open: all pages are checked, since redb otherwise trusts a file that was closed cleanly.
+pub(super) fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+    builder
+}
+
+pub(super) fn open_or_make(dir: &Path, node: NodeId) -> Result<Database, StoreError> {
+    let path = path_in(dir);
+    let exists = path.try_exists().map_err(|error| named(&path, "find", error.into()))?;
+    if !exists {
+        make(dir, &path, node)?;
+    }
+    let database = open(&path).map_err(|fault| named(&path, "open", fault))?;
+    let found = check::check(&database).map_err(|fault| named(&path, "read", fault))?;
+    if found != node {
+        return Err(StoreError::WrongNode { path, found, expected: node });
+    }
+    Ok(database)
+}
+
+fn open(path: &Path) -> Result<Database, Fault> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.len() == 0 {
+        // redb would make a new database of it, and this node would have forgotten its votes
+        return Err(Fault::damaged("pages", "the file is empty"));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(builder().create_with_backend(FileBackend::new(file)?)?)
+}
+
+/// Makes the database beside its place and moves it there whole, so that a crash leaves none or a good one.
+fn make(dir: &Path, path: &Path, node: NodeId) -> Result<(), StoreError> {
+    let new = dir.join("registry.redb.new");
+    let fill = || -> Result<(), Fault> {
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&new)?;
+        let database = builder().create_with_backend(FileBackend::new(file)?)?;
+        prepare(&database, node)?;
+        database.close()?;
+        Ok(())
+    };
+    fill().map_err(|fault| named(&new, "make", fault))?;
+    let place = || -> io::Result<()> {
+        fs::rename(&new, path)?;
+        File::open(dir)?.sync_all()
+    };
+    place().map_err(|error| named(path, "make", error.into()))
+}
+
+/// Gives a new database its tables and its owner.
+pub(super) fn prepare(database: &Database, node: NodeId) -> Result<(), Fault> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    transaction.open_table(LOG)?;
+    transaction.open_table(STATE)?;
+    put(&transaction, Kind::Identity, &node)?;
+    transaction.commit()?;
+    Ok(())
+}

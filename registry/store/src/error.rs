@@ -1,0 +1,96 @@
+//! Why the registry's database cannot be used.
+
+use causeway_model::NodeId;
+use std::path::PathBuf;
+
+/// Why the registry's database cannot be used. Every message names the file, the cause and a way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused to read or write.
+    #[error("cannot {action} {}: {cause}; see to the disk (space, permissions, health), then restart this gateway", path.display())]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// The file is not what this node wrote.
+    #[error(
+        "{} is damaged, in its {what}: {cause}; check the disk, move the file away and let this gateway join again, \
+         or, if it is the only voter, restore the file from a backup", path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The part of it.
+        what: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Another process has the file open.
+    #[error("{} is in use by another process: stop the other gateway, or give this one a directory of its own", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file belongs to another node.
+    #[error("{} belongs to node {found}, and this is node {expected}: each gateway needs a directory of its own", path.display())]
+    WrongNode {
+        /// The file.
+        path: PathBuf,
+        /// The node that it was made for.
+        found: NodeId,
+        /// This node.
+        expected: NodeId,
+    },
+    /// The file was written by a later release.
+    #[error("{}: its {what} has version {found} and this release knows {known}: run the release that wrote it, or a later one", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The part of it.
+        what: String,
+        /// Its version.
+        found: u16,
+        /// The newest that this release reads.
+        known: u16,
+    },
+    /// The registry was shut down.
+    #[error("{} is closed: the registry was shut down", path.display())]
+    Closed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The consensus engine ended on its own.
+    #[error("the registry over {} stopped: {cause}; restart this gateway, and report this if it comes back", path.display())]
+    Stopped {
+        /// The file.
+        path: PathBuf,
+        /// What it ended with.
+        cause: String,
+    },
+    /// A setting makes no sense.
+    #[error("invalid registry settings: {cause}")]
+    Config {
+        /// Which, and why.
+        cause: String,
+    },
+}
+
+impl StoreError {
+    /// The stable word for logs, metrics and answers.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Disk { .. } => "disk",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Locked { .. } => "locked",
+            Self::WrongNode { .. } => "wrong-node",
+            Self::Newer { .. } => "newer-format",
+            Self::Closed { .. } => "closed",
+            Self::Stopped { .. } => "stopped",
+            Self::Config { .. } => "config",
+        }
+    }
+}
