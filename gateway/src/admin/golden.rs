@@ -1,0 +1,250 @@
+//! The JSON of every type of the API, as scripts and dashboards rely on it.
+
+use super::api::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// `value` is written as `expected`, and `expected` is read as something that is written so again.
+fn golden<T: Serialize + DeserializeOwned>(value: &T, expected: &Value) {
+    assert_eq!(serde_json::to_value(value).unwrap(), *expected);
+    let read: T = serde_json::from_value(expected.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), *expected);
+}
+
+fn service() -> (Service, Value) {
+    let endpoint = Endpoint {
+        workload: "0000000000000005".into(),
+        region: "us-ashburn-1".into(),
+        zone: "AD-1".into(),
+        health: "healthy".into(),
+        weight: 100,
+    };
+    let offer = Offer {
+        cluster: "iad".into(),
+        region: "us-ashburn-1".into(),
+        zones: vec!["AD-1".into()],
+        ports: vec!["80/http".into()],
+        healthy: 1,
+        total: 2,
+        origin: "local".into(),
+        exported_to: vec!["*".into()],
+        identities: vec!["spiffe://iad.mesh/ns/shop/sa/payments".into()],
+        stale_for: None,
+        endpoints: vec![endpoint],
+    };
+    let expected = json!({
+        "name": "payments.shop",
+        "offers": [{
+            "cluster": "iad", "region": "us-ashburn-1", "zones": ["AD-1"], "ports": ["80/http"], "healthy": 1, "total": 2,
+            "origin": "local", "exported_to": ["*"], "identities": ["spiffe://iad.mesh/ns/shop/sa/payments"],
+            "stale_for": null,
+            "endpoints": [{
+                "workload": "0000000000000005", "region": "us-ashburn-1", "zone": "AD-1", "health": "healthy", "weight": 100
+            }],
+        }],
+    });
+    (Service { name: "payments.shop".into(), offers: vec![offer] }, expected)
+}
+
+#[test]
+fn services() {
+    let (service, expected) = service();
+    golden(&service, &expected);
+    let page =
+        ServicePage { revision: 7, services: vec![service.clone()], next: Some("payments.shop".into()) };
+    golden(&page, &json!({"revision": 7, "services": [expected], "next": "payments.shop"}));
+    golden(&ServiceEvent::Set { service }, &json!({"type": "set", "service": expected}));
+    golden(&ServiceEvent::Removed { name: "a.b".into() }, &json!({"type": "removed", "name": "a.b"}));
+    golden(&ServiceEvent::Synced { revision: 7 }, &json!({"type": "synced", "revision": 7}));
+    let query =
+        ServiceQuery { name: Some("a.b".into()), limit: Some(5), watch: true, ..ServiceQuery::default() };
+    let written =
+        json!({"name": "a.b", "region": null, "cluster": null, "limit": 5, "after": null, "watch": true});
+    golden(&query, &written);
+    assert!(!serde_json::from_value::<ServiceQuery>(json!({})).unwrap().watch);
+}
+
+#[test]
+fn status() {
+    let status = Status {
+        cluster: "iad".into(),
+        cluster_id: 9,
+        trust_domain: "iad.mesh".into(),
+        node: "0000000000000001".into(),
+        role: "gateway".into(),
+        release: "0.1.0".into(),
+        region: "us-ashburn-1".into(),
+        zone: "AD-1".into(),
+        ready: true,
+        listen: vec!["0.0.0.0:7443".into()],
+        registry: Registry {
+            role: "leader".into(),
+            leader: Some("0000000000000001".into()),
+            writable: true,
+            term: 3,
+            revision: 41,
+            voters: vec!["0000000000000001".into()],
+            learners: vec![],
+        },
+        attached: 1,
+        workloads: 2,
+        services: 3,
+        imports: 4,
+        links: vec![LinkState { cluster: "phx".into(), state: "stale".into(), stale_for: Some(9) }],
+        packets: Packets { received: 10, forwarded: 9, dropped: [("no-path".to_owned(), 1)].into() },
+        svid_expires_at: 1_700_000_000,
+    };
+    let expected = json!({
+        "cluster": "iad", "cluster_id": 9, "trust_domain": "iad.mesh", "node": "0000000000000001", "role": "gateway",
+        "release": "0.1.0", "region": "us-ashburn-1", "zone": "AD-1", "ready": true, "listen": ["0.0.0.0:7443"],
+        "registry": {
+            "role": "leader", "leader": "0000000000000001", "writable": true, "term": 3, "revision": 41,
+            "voters": ["0000000000000001"], "learners": []
+        },
+        "attached": 1, "workloads": 2, "services": 3, "imports": 4,
+        "links": [{"cluster": "phx", "state": "stale", "stale_for": 9}],
+        "packets": {"received": 10, "forwarded": 9, "dropped": {"no-path": 1}},
+        "svid_expires_at": 1_700_000_000u64,
+    });
+    golden(&status, &expected);
+}
+
+#[test]
+fn workloads_and_gateways() {
+    let workload = Workload {
+        id: "0000000000000005".into(),
+        identity: "spiffe://iad.mesh/ns/shop/sa/payments".into(),
+        services: vec!["payments.shop".into()],
+        region: "us-ashburn-1".into(),
+        zone: "AD-1".into(),
+        health: "draining".into(),
+        gateways: vec!["0000000000000001".into()],
+        release: "0.1.0".into(),
+    };
+    let expected = json!({
+        "id": "0000000000000005", "identity": "spiffe://iad.mesh/ns/shop/sa/payments", "services": ["payments.shop"],
+        "region": "us-ashburn-1", "zone": "AD-1", "health": "draining", "gateways": ["0000000000000001"], "release": "0.1.0",
+    });
+    golden(&workload, &expected);
+    let gateway = Gateway {
+        node: "0000000000000001".into(),
+        role: "forwarder".into(),
+        registry: "learner".into(),
+        region: "us-ashburn-1".into(),
+        zone: "AD-1".into(),
+        cluster_addrs: vec!["10.0.0.1:7443".into()],
+        link_addrs: vec![],
+        alive: Some(true),
+        rtt_us: None,
+    };
+    let expected = json!({
+        "node": "0000000000000001", "role": "forwarder", "registry": "learner", "region": "us-ashburn-1", "zone": "AD-1",
+        "cluster_addrs": ["10.0.0.1:7443"], "link_addrs": [], "alive": true, "rtt_us": null,
+    });
+    golden(&gateway, &expected);
+}
+
+#[test]
+fn tokens() {
+    let request = CreateToken {
+        role: "workload".into(),
+        services: vec!["payments.shop:80/http".into()],
+        namespace: Some("shop".into()),
+        account: None,
+        uses: Some(2),
+        ttl_seconds: Some(60),
+    };
+    let expected = json!({
+        "role": "workload", "services": ["payments.shop:80/http"], "namespace": "shop", "account": null, "uses": 2,
+        "ttl_seconds": 60,
+    });
+    golden(&request, &expected);
+    assert!(serde_json::from_value::<CreateToken>(json!({"role": "gateway"})).unwrap().services.is_empty());
+    let created = CreatedToken { id: "0101010101010101".into(), token: "cwj1_x".into(), expires_at: 9 };
+    golden(&created, &json!({"id": "0101010101010101", "token": "cwj1_x", "expires_at": 9}));
+    let token = Token {
+        id: "0101010101010101".into(),
+        role: "link".into(),
+        identity: None,
+        services: vec![],
+        uses_left: 1,
+        expires_at: 9,
+        state: "valid".into(),
+    };
+    let expected = json!({
+        "id": "0101010101010101", "role": "link", "identity": null, "services": [], "uses_left": 1, "expires_at": 9,
+        "state": "valid",
+    });
+    golden(&token, &expected);
+}
+
+#[test]
+fn links() {
+    golden(
+        &Invite { for_cluster: Some("phx".into()), ttl_seconds: None },
+        &json!({"for_cluster": "phx", "ttl_seconds": null}),
+    );
+    golden(
+        &Accept { token: "cwl1_x".into(), merge_namespaces: Some(vec!["shop".into()]) },
+        &json!({"token": "cwl1_x", "merge_namespaces": ["shop"]}),
+    );
+    let link = Link {
+        cluster: "phx".into(),
+        cluster_id: 9,
+        trust_domain: "phx.mesh".into(),
+        region: "us-phoenix-1".into(),
+        state: "up".into(),
+        stale_for: None,
+        established_at: 1,
+        imports: 2,
+        exports: 3,
+        refused: vec!["a.b: it lacks port 80/tcp".into()],
+        gateways: vec![LinkGateway {
+            node: "0000000000000003".into(),
+            addr: "192.0.2.1:7443".into(),
+            ports: (1, 2),
+            rtt_us: Some(80_000),
+            control: true,
+        }],
+        roots: vec!["00ff".into()],
+        release: None,
+    };
+    let expected = json!({
+        "cluster": "phx", "cluster_id": 9, "trust_domain": "phx.mesh", "region": "us-phoenix-1", "state": "up",
+        "stale_for": null, "established_at": 1, "imports": 2, "exports": 3, "refused": ["a.b: it lacks port 80/tcp"],
+        "gateways": [{
+            "node": "0000000000000003", "addr": "192.0.2.1:7443", "ports": [1, 2], "rtt_us": 80000, "control": true
+        }],
+        "roots": ["00ff"], "release": null,
+    });
+    golden(&link, &expected);
+}
+
+#[test]
+fn exports_checks_and_problems() {
+    golden(&ExportTo { to: None }, &json!({"to": null}));
+    assert!(serde_json::from_value::<ExportTo>(json!({})).unwrap().to.is_none());
+    let export = Export {
+        service: "payments.shop".into(),
+        handle: "00000000000000ff".into(),
+        to: vec!["phx".into()],
+        not_linked: vec!["phx".into()],
+    };
+    let expected = json!({"service": "payments.shop", "handle": "00000000000000ff", "to": ["phx"], "not_linked": ["phx"]});
+    golden(&export, &expected);
+    let check = Check {
+        name: "registry".into(),
+        state: "failed".into(),
+        seen: "3 voters".into(),
+        cause: Some("no leader".into()),
+        fix: None,
+    };
+    let expected =
+        json!({"name": "registry", "state": "failed", "seen": "3 voters", "cause": "no leader", "fix": null});
+    golden(&check, &expected);
+    golden(
+        &Problem { reason: "unauthorized".into(), message: "no".into() },
+        &json!({"reason": "unauthorized", "message": "no"}),
+    );
+}

@@ -1,0 +1,118 @@
+//! `causeway-ctl/1`: sessions with sidecars.
+//!
+//! Owns what a sidecar may ask and what it is told. Who it is was decided by its certificate; what it learns comes from the
+//! hub.
+
+mod issue;
+mod register;
+mod session;
+mod tell;
+
+pub(crate) use issue::use_token;
+
+use crate::hub::Hub;
+use causeway_model::SpiffeId;
+use causeway_transport::{Connection, FrameError, FrameReader, FrameWriter, close};
+use causeway_wire::CloseCode;
+use causeway_wire::ctl::{ToGateway, ToSidecar, Welcome};
+use causeway_wire::view::{Refusal, VersionInfo};
+use std::time::Duration;
+
+/// How long a sidecar has for its first frame, and to take a frame that it is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("it did not take a message within 10 s")]
+    Slow,
+    #[error("it broke the protocol: {0}")]
+    Protocol(String),
+}
+
+/// A refusal in the words of the operator.
+pub(crate) fn refusal(request: u32, reason: &str, message: impl Into<String>) -> Refusal {
+    let mut message: String = message.into();
+    if message.len() > 2048 {
+        let cut = message.floor_char_boundary(2048);
+        message.truncate(cut);
+    }
+    Refusal { request, reason: reason.to_owned(), message }
+}
+
+/// Sends frames, and gives up on a sidecar that does not take them.
+pub(crate) struct Out(FrameWriter);
+
+impl Out {
+    pub(crate) async fn send(&mut self, message: impl Into<ToSidecar>) -> Result<(), SessionError> {
+        let message = message.into();
+        tokio::time::timeout(PATIENCE, self.0.send(&message))
+            .await
+            .map_err(|_| SessionError::Slow)?
+            .map_err(Into::into)
+    }
+
+    /// Says that nothing follows, and waits a little so that what was said arrives.
+    async fn finish(mut self, connection: &Connection) {
+        let _ = self.0.finish();
+        let _ = tokio::time::timeout(Duration::from_secs(1), connection.closed()).await;
+    }
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(hub: Hub, connection: Connection, identity: Option<SpiffeId>) {
+    let _admitted = hub.forwarder.admit_control(connection.remote_address());
+    let name =
+        identity.as_ref().map_or_else(|| "a sidecar without a certificate".to_owned(), ToString::to_string);
+    match talk(&hub, &connection, identity).await {
+        Ok(()) => close(&connection, CloseCode::Done, ""),
+        Err(SessionError::Protocol(message)) => {
+            tracing::warn!(
+                sidecar = name,
+                reason = "protocol-violation",
+                "control connection closed: {message}"
+            );
+            close(&connection, CloseCode::ProtocolViolation, &message);
+        }
+        Err(error) => {
+            tracing::debug!(sidecar = name, cause = %error, "control connection ended");
+            close(&connection, CloseCode::Done, "");
+        }
+    }
+}
+
+async fn talk(hub: &Hub, connection: &Connection, identity: Option<SpiffeId>) -> Result<(), SessionError> {
+    let opened = tokio::time::timeout(PATIENCE, connection.accept_bi()).await;
+    let Ok(Ok((send, receive))) = opened else { return Ok(()) };
+    let (mut out, mut input) = (Out(FrameWriter::new(send)), FrameReader::new(receive));
+    let first =
+        tokio::time::timeout(PATIENCE, input.next::<ToGateway>()).await.map_err(|_| SessionError::Slow)??;
+    let Some(ToGateway::Hello(hello)) = first else {
+        return Err(SessionError::Protocol("the first frame is not a hello".into()));
+    };
+    out.send(Welcome {
+        version: VersionInfo::current(),
+        cluster: hub.cluster(),
+        node: hub.node.id(),
+        unix_time: causeway_runtime::clock::unix_now(),
+    })
+    .await?;
+    match (identity, hello.workload) {
+        (None, _) => {
+            issue::join(hub, connection, &mut out, &mut input).await?;
+            out.finish(connection).await;
+            Ok(())
+        }
+        (Some(identity), None) => {
+            issue::attach(hub, &identity, &mut out, &mut input).await?;
+            out.finish(connection).await;
+            Ok(())
+        }
+        (Some(identity), Some(workload)) => {
+            let release: String = hello.version.release.chars().take(64).collect();
+            session::run(hub, connection, session::Sidecar { identity, workload, release }, out, input).await
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Before a sidecar is attached: it joins with a token, renews, and gets the workload id and keys of its start.
+
+use super::{Out, SessionError, refusal};
+use crate::hub::Hub;
+use causeway_catalog::{Outcome, Token, TokenKind, TokenUser, UseToken};
+use causeway_identity::SVID_TTL;
+use causeway_model::{SpiffeId, WorkloadId};
+use causeway_transport::{Connection, FrameReader, exporter};
+use causeway_wire::ctl::{Attached, Issued, Join, Renew, ToGateway};
+use causeway_wire::token::{EXPORTER_LABEL, token_id_text, verify_join_proof};
+use causeway_wire::view::Refusal;
+use std::time::SystemTime;
+
+/// The longest certificate request, in bytes.
+const MAX_CSR: usize = 8192;
+
+/// A sidecar without a certificate: it may join, once.
+pub(super) async fn join(
+    hub: &Hub,
+    connection: &Connection,
+    out: &mut Out,
+    input: &mut FrameReader,
+) -> Result<(), SessionError> {
+    match next(input).await? {
+        Some(ToGateway::Join(join)) => match issue_by_token(hub, connection, &join).await {
+            Ok(issued) => out.send(issued).await,
+            Err(refused) => {
+                tracing::warn!(
+                    token = token_id_text(&join.token),
+                    remote = %connection.remote_address(),
+                    reason = refused.reason,
+                    "a sidecar may not join: {}",
+                    refused.message
+                );
+                out.send(refused).await
+            }
+        },
+        Some(_) => {
+            out.send(refusal(0, "no-certificate", "a connection without an SVID may only join with a token"))
+                .await
+        }
+        None => Ok(()),
+    }
+}
+
+/// A sidecar with an SVID that has no instance yet: it may renew, and attach.
+pub(super) async fn attach(
+    hub: &Hub,
+    identity: &SpiffeId,
+    out: &mut Out,
+    input: &mut FrameReader,
+) -> Result<(), SessionError> {
+    while let Some(message) = next(input).await? {
+        match message {
+            ToGateway::Renew(request) => match renew(hub, identity, &request) {
+                Ok(issued) => out.send(issued).await?,
+                Err(refused) => out.send(refused).await?,
+            },
+            ToGateway::Attach(attach) => {
+                let workload = WorkloadId(rand::random());
+                let Some(probe_key) = hub.probe_secret(workload) else {
+                    let message = format!(
+                        "gateway {} has not got its cluster's registry yet: try again in a moment",
+                        hub.node.id()
+                    );
+                    return out.send(refusal(attach.request, "not-ready", message)).await;
+                };
+                let (cid_keys, gateways) = (hub.cid_secrets(), hub.gateways());
+                return out
+                    .send(Attached { request: attach.request, workload, cid_keys, probe_key, gateways })
+                    .await;
+            }
+            _ => {
+                let message = "a connection without a workload id may only renew and attach";
+                return out.send(refusal(0, "not-attached", message)).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn next(input: &mut FrameReader) -> Result<Option<ToGateway>, SessionError> {
+    tokio::time::timeout(super::PATIENCE, input.next())
+        .await
+        .map_err(|_| SessionError::Slow)?
+        .map_err(Into::into)
+}
+
+async fn issue_by_token(hub: &Hub, connection: &Connection, join: &Join) -> Result<Issued, Refusal> {
+    let refuse = |reason: &str, message: String| refusal(join.request, reason, message);
+    let user = TokenUser::Workload(WorkloadId(rand::random()));
+    let kind = use_token(hub, connection, join.token, &join.proof, &join.csr, user)
+        .await
+        .map_err(|(reason, message)| refuse(&reason, message))?;
+    let TokenKind::Workload { identity, .. } = kind else {
+        return Err(refuse("token-wrong-kind", "the token is not for a workload".into()));
+    };
+    sign(hub, join.request, &join.csr, &identity)
+}
+
+/// Checks a token's proof and uses it once.
+pub(crate) async fn use_token(
+    hub: &Hub,
+    connection: &Connection,
+    id: [u8; 8],
+    proof: &[u8; 32],
+    csr: &[u8],
+    user: TokenUser,
+) -> Result<TokenKind, (String, String)> {
+    let text = token_id_text(&id);
+    let unknown = || {
+        let message = format!(
+            "token {text} is not known to cluster {}, or its secret is wrong: make a new one with `causeway token create`",
+            hub.node.cluster().name
+        );
+        ("token-unknown".to_owned(), message)
+    };
+    if csr.len() > MAX_CSR {
+        return Err((
+            "csr-too-large".into(),
+            format!("the certificate request has {} bytes, at most {MAX_CSR}", csr.len()),
+        ));
+    }
+    let bound = exporter(connection, EXPORTER_LABEL, b"")
+        .map_err(|error| ("internal".to_owned(), error.to_string()))?;
+    let catalog = hub.catalog();
+    // what this replica has may lag behind: a token that was made a moment ago is looked up at the leader
+    let token: Token = match catalog.token(id.into()) {
+        Some(token) => token.clone(),
+        None => {
+            let current = hub
+                .registry
+                .current()
+                .await
+                .map_err(|error| (error.reason().to_owned(), error.to_string()))?;
+            current.token(id.into()).cloned().ok_or_else(unknown)?
+        }
+    };
+    if !verify_join_proof(&token.verifier.0, &bound, csr, proof) {
+        return Err(unknown());
+    }
+    let told = |refusal: causeway_catalog::Refusal| (refusal.reason().to_owned(), refusal.to_string());
+    token.check_for(user, causeway_runtime::clock::unix_now()).map_err(told)?;
+    let used = hub.propose("token holder", UseToken { id: id.into(), user }).await;
+    match used.map(|proposed| proposed.outcome) {
+        Ok(Outcome::Token { kind }) => Ok(kind),
+        Ok(_) => Err(("internal".into(), "the registry answered something else".into())),
+        Err(error) => Err((error.reason().to_owned(), error.to_string())),
+    }
+}
+
+/// Issues a new SVID of the identity that the old one has.
+pub(super) fn renew(hub: &Hub, identity: &SpiffeId, renew: &Renew) -> Result<Issued, Refusal> {
+    if renew.csr.len() > MAX_CSR {
+        let message = format!("the certificate request has {} bytes, at most {MAX_CSR}", renew.csr.len());
+        return Err(refusal(renew.request, "csr-too-large", message));
+    }
+    sign(hub, renew.request, &renew.csr, identity)
+}
+
+fn sign(hub: &Hub, request: u32, csr: &[u8], identity: &SpiffeId) -> Result<Issued, Refusal> {
+    let ca = hub.ca().map_err(|error| refusal(request, "cannot-sign", error.to_string()))?;
+    let chain = ca
+        .sign_svid(csr, identity, SystemTime::now(), SVID_TTL)
+        .map_err(|error| refusal(request, error.reason(), error.to_string()))?;
+    tracing::info!(%identity, "SVID issued");
+    Ok(Issued { request, chain, bundle: hub.own_bundle(&hub.catalog()) })
+}

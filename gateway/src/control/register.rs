@@ -1,0 +1,94 @@
+//! Registration: what a workload may serve, and the row that says it does.
+
+use super::refusal;
+use super::session::Sidecar;
+use crate::hub::Hub;
+use causeway_catalog::DeclarePorts;
+use causeway_model::PortSet;
+use causeway_presence::{Row, ServedService};
+use causeway_wire::ctl::{MAX_SERVED, Register};
+use causeway_wire::view::Refusal;
+use std::time::Duration;
+
+/// How long this replica may take to see a change that it just made.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// Checks a registration against intent and attaches the workload.
+pub(super) async fn register(hub: &Hub, sidecar: &Sidecar, register: &Register) -> Result<(), Refusal> {
+    let refuse = |reason: &str, message: String| refusal(register.request, reason, message);
+    if register.services.len() > MAX_SERVED {
+        let message =
+            format!("{} services: a workload may serve at most {MAX_SERVED}", register.services.len());
+        return Err(refuse("too-many-services", message));
+    }
+    for served in &register.services {
+        may_serve(hub, sidecar, &served.name, &served.ports)
+            .await
+            .map_err(|(reason, message)| refuse(&reason, message))?;
+    }
+    let services = register
+        .services
+        .iter()
+        .map(|served| ServedService {
+            name: served.name.clone(),
+            ports: served.ports.clone(),
+            health: served.health,
+        })
+        .collect();
+    let row = Row {
+        workload: sidecar.workload,
+        identity: sidecar.identity.clone(),
+        services,
+        locality: register.locality.clone().unwrap_or_else(|| hub.node.locality().clone()),
+        weight: register.weight.clamp(1, 1000),
+        overlay: register.overlay.clone(),
+        release: sidecar.release.clone(),
+        seq: 0,
+        attached: true,
+    };
+    hub.attach(row).map_err(|error| refuse(error.reason(), error.to_string()))
+}
+
+async fn may_serve(
+    hub: &Hub,
+    sidecar: &Sidecar,
+    name: &causeway_model::ServiceName,
+    ports: &PortSet,
+) -> Result<(), (String, String)> {
+    let mut catalog = hub.catalog();
+    if catalog.may_serve(&sidecar.identity, name).is_err()
+        && let Ok(current) = hub.registry.current().await
+    {
+        // the token that allows it may be newer than this replica
+        catalog = current;
+    }
+    catalog
+        .may_serve(&sidecar.identity, name)
+        .map_err(|refusal| (refusal.reason().to_owned(), refusal.to_string()))?;
+    let declared = catalog.service(name).map(|service| service.ports.clone()).unwrap_or_default();
+    if ports.is_empty() {
+        return Err((
+            "ports-missing".into(),
+            format!("service {name} is registered without ports: name them with --serve"),
+        ));
+    }
+    if declared == *ports {
+        return Ok(());
+    }
+    if !declared.is_empty() {
+        let message = format!(
+            "service {name} has ports {declared}, and workload {} serves {ports}: an endpoint serves all ports of its service; \
+             change --serve, or give the service another name",
+            sidecar.workload
+        );
+        return Err(("ports-differ".into(), message));
+    }
+    let declare = DeclarePorts { service: name.clone(), ports: ports.clone() };
+    let proposed = hub
+        .propose(&sidecar.identity.to_string(), declare)
+        .await
+        .map_err(|error| (error.reason().to_owned(), error.to_string()))?;
+    // a replica that lags shows the ports a little later; the registration stands either way
+    let _ = hub.registry.wait_applied(proposed.revision, CATCH_UP).await;
+    Ok(())
+}

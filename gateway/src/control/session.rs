@@ -1,0 +1,193 @@
+//! The session with an attached sidecar.
+
+use super::tell::Told;
+use super::{Out, SessionError, issue, register};
+use crate::hub::{Change, Hub};
+use crate::watched::Watched;
+use causeway_model::{ClusterId, ServiceName, SpiffeId, WorkloadId};
+use causeway_transport::{Connection, FrameReader};
+use causeway_wire::ctl::{Draining, InstancesGone, MAX_SUBSCRIPTIONS, MAX_WATCHED, Registered, ToGateway};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast::error::RecvError;
+
+/// Who is at the other end.
+pub(super) struct Sidecar {
+    pub(super) identity: SpiffeId,
+    pub(super) workload: WorkloadId,
+    pub(super) release: String,
+}
+
+pub(super) struct Session<'h> {
+    pub(super) hub: &'h Hub,
+    pub(super) sidecar: Sidecar,
+    pub(super) out: Out,
+    pub(super) told: Told,
+    pub(super) subscribed: BTreeSet<ServiceName>,
+    pub(super) serves: BTreeSet<ServiceName>,
+    /// Instances of this cluster that the sidecar is connected to.
+    local: Watched,
+    /// Instances of linked clusters that it is connected to.
+    remote: BTreeSet<(ClusterId, WorkloadId)>,
+}
+
+pub(super) async fn run(
+    hub: &Hub,
+    connection: &Connection,
+    sidecar: Sidecar,
+    out: Out,
+    mut input: FrameReader,
+) -> Result<(), SessionError> {
+    let mut changes = hub.changes();
+    let _held = hub.hold(sidecar.workload);
+    let mut session = Session {
+        hub,
+        sidecar,
+        out,
+        told: Told::default(),
+        subscribed: BTreeSet::new(),
+        serves: BTreeSet::new(),
+        local: Watched::of_process(Instant::now(), hub.up()),
+        remote: BTreeSet::new(),
+    };
+    session.tell_cluster().await?;
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    let draining = hub.drain.started();
+    tokio::pin!(draining);
+    let mut drained = false;
+    loop {
+        tokio::select! {
+            message = input.next::<ToGateway>() => match message? {
+                Some(ToGateway::Goodbye(_)) => {
+                    hub.goodbye(session.sidecar.workload);
+                    return Ok(());
+                }
+                Some(message) => session.hear(message).await?,
+                None => return Ok(()),
+            },
+            change = changes.recv() => match change {
+                Ok(change) => session.follow(change).await?,
+                Err(RecvError::Lagged(_)) => session.tell_everything().await?,
+                Err(RecvError::Closed) => return Ok(()),
+            },
+            _ = tick.tick() => session.tell_gone().await?,
+            () = &mut draining, if !drained => {
+                drained = true;
+                session.out.send(Draining {}).await?;
+            }
+            _ = connection.closed() => return Ok(()),
+        }
+    }
+}
+
+impl Session<'_> {
+    async fn hear(&mut self, message: ToGateway) -> Result<(), SessionError> {
+        let workload = self.sidecar.workload;
+        self.hub.seen(workload);
+        match message {
+            ToGateway::Register(request) => match register::register(self.hub, &self.sidecar, &request).await
+            {
+                Ok(()) => {
+                    self.serves = request.services.into_iter().map(|served| served.name).collect();
+                    self.out.send(Registered { request: request.request }).await?;
+                    self.tell_exported().await
+                }
+                Err(refused) => {
+                    tracing::warn!(
+                        %workload, identity = %self.sidecar.identity, reason = refused.reason,
+                        "registration refused: {}", refused.message
+                    );
+                    self.out.send(refused).await
+                }
+            },
+            ToGateway::Renew(request) => match issue::renew(self.hub, &self.sidecar.identity, &request) {
+                Ok(issued) => self.out.send(issued).await,
+                Err(refused) => self.out.send(refused).await,
+            },
+            ToGateway::ReportHealth(report) => {
+                self.hub.health(workload, &report.service, report.health);
+                Ok(())
+            }
+            ToGateway::Subscribe(subscribe) => {
+                bounded("subscriptions", subscribe.services.len(), MAX_SUBSCRIPTIONS)?;
+                self.subscribed = subscribe.services.into_iter().collect();
+                self.told.forget_services_but(&self.subscribed);
+                self.tell_services().await
+            }
+            ToGateway::WatchInstances(watch) => {
+                bounded("watched instances", watch.instances.len(), MAX_WATCHED)?;
+                let own = self.hub.node.cluster().id;
+                let (local, remote): (Vec<_>, Vec<_>) =
+                    watch.instances.into_iter().partition(|(cluster, _)| *cluster == own);
+                let local = local.into_iter().map(|(_, instance)| instance);
+                self.local.set(Instant::now(), local, |instance| self.hub.is_alive(instance));
+                self.remote = remote.into_iter().collect();
+                self.update_wants();
+                self.tell_gone().await
+            }
+            // keys are dropped by age alone until every sidecar's report is kept
+            ToGateway::EpochsInUse(_) => Ok(()),
+            ToGateway::Hello(_) | ToGateway::Join(_) | ToGateway::Attach(_) | ToGateway::Goodbye(_) => Err(
+                SessionError::Protocol("an attached sidecar may not say hello, join or attach again".into()),
+            ),
+        }
+    }
+
+    async fn follow(&mut self, change: Change) -> Result<(), SessionError> {
+        match change {
+            Change::Catalog => {
+                self.tell_cluster().await?;
+                self.tell_exported().await?;
+                self.tell_services().await
+            }
+            Change::Service(name) if self.subscribed.contains(&name) => {
+                self.tell_service(&name).await?;
+                self.update_wants();
+                Ok(())
+            }
+            Change::Gone(workload) => {
+                self.local.handle_gone(workload);
+                self.tell_gone().await
+            }
+            Change::PeerGone(cluster, workload) if self.remote.remove(&(cluster, workload)) => {
+                self.out.send(InstancesGone { instances: vec![(cluster, workload)] }).await
+            }
+            Change::PeerGone(..) => Ok(()),
+            Change::Service(_) | Change::Wants(_) => Ok(()),
+        }
+    }
+
+    /// After changes were missed: everything is looked at anew.
+    async fn tell_everything(&mut self) -> Result<(), SessionError> {
+        self.tell_cluster().await?;
+        self.tell_exported().await?;
+        self.tell_services().await?;
+        self.local.check(Instant::now(), |instance| self.hub.is_alive(instance));
+        self.update_wants();
+        self.tell_gone().await
+    }
+
+    /// Instances of this cluster that are gone, of those the sidecar is connected to.
+    async fn tell_gone(&mut self) -> Result<(), SessionError> {
+        self.local.handle_timeout(Instant::now(), |instance| self.hub.is_alive(instance));
+        let Some(gone) = self.local.take_gone() else { return Ok(()) };
+        let own = self.hub.node.cluster().id;
+        let instances = gone.into_iter().map(|instance| (own, instance)).collect();
+        self.out.send(InstancesGone { instances }).await
+    }
+
+    /// What this sidecar wants of linked clusters: endpoints of the services it uses, and word of the instances it talks to.
+    pub(super) fn update_wants(&self) {
+        let uses = self.told.handles().collect();
+        let instances = self.remote.iter().copied().collect();
+        self.hub.wants(self.sidecar.workload, uses, instances);
+    }
+}
+
+fn bounded(what: &str, count: usize, limit: usize) -> Result<(), SessionError> {
+    if count <= limit {
+        Ok(())
+    } else {
+        Err(SessionError::Protocol(format!("{count} {what}: at most {limit} are possible")))
+    }
+}

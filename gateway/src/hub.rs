@@ -1,0 +1,205 @@
+//! What a gateway knows, put together: intent from the registry, liveness from presence, offers from linked clusters.
+//!
+//! The hub owns the soft state of the process and answers every question about services and workloads from memory. It
+//! does no I/O itself: sessions with sidecars, siblings and linked clusters feed it and hear of changes through
+//! [`Hub::changes`]. Its parts: `hub/answers.rs` composes views, `hub/feed.rs` takes what sessions hear, `hub/drive.rs` runs the clocks
+//! and keeps the forwarder's tables.
+
+mod answers;
+mod drive;
+mod feed;
+
+pub(crate) use drive::{cluster_addrs, drive, link_addrs};
+pub(crate) use feed::RefusedOffers;
+
+use crate::forwarder::Forwarder;
+use crate::node::{Node, NodeError};
+use causeway_catalog::{Catalog, Command, CommandBody};
+use causeway_federation::{EndpointCache, Exporter, ImportRules, InstanceWatch, PeerImports, UseSet};
+use causeway_identity::ClusterCa;
+use causeway_model::{ClusterId, Epoch, NodeId, ServiceName, WorkloadId};
+use causeway_presence::{Incarnation, Presence, PresenceConfig};
+use causeway_runtime::{Drain, Tasks};
+use causeway_store::{ProposeError, Proposed, Registry};
+use causeway_transport::gateway::GatewayEndpoint;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, broadcast};
+
+/// How many changes a session may lag behind before it looks at everything anew.
+const CHANGES: usize = 4096;
+
+/// Something that sessions may want to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The catalog has a new revision.
+    Catalog,
+    /// The offers of a service changed, here or in a linked cluster.
+    Service(ServiceName),
+    /// A workload of this cluster is gone.
+    Gone(WorkloadId),
+    /// A workload of a linked cluster is gone.
+    PeerGone(ClusterId, WorkloadId),
+    /// What this gateway's sidecars want of a linked cluster changed: services in use, instances watched.
+    Wants(ClusterId),
+}
+
+/// The soft state about one linked cluster.
+pub(crate) struct Peer {
+    pub(crate) imports: PeerImports,
+    pub(crate) endpoints: EndpointCache,
+    pub(crate) exporter: Exporter,
+    /// Gateways of it with an open control connection, and how many.
+    pub(crate) sessions: BTreeMap<NodeId, usize>,
+    /// The release it last said it runs.
+    pub(crate) release: Option<String>,
+    /// What it offered and was refused.
+    pub(crate) refused: RefusedOffers,
+}
+
+pub(crate) struct Soft {
+    pub(crate) presence: Presence,
+    pub(crate) peers: BTreeMap<ClusterId, Peer>,
+    pub(crate) instances: InstanceWatch,
+    pub(crate) uses: UseSet,
+    /// Control connections of sidecars to this gateway.
+    pub(crate) attached: BTreeMap<WorkloadId, usize>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) node: Node,
+    pub(crate) registry: Registry,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) endpoint: GatewayEndpoint,
+    pub(crate) incarnation: Incarnation,
+    started: Instant,
+    pub(crate) tasks: Tasks,
+    pub(crate) drain: Drain,
+    soft: Mutex<Soft>,
+    changes: broadcast::Sender<Change>,
+    /// Presence has something to send, or a deadline changed.
+    pub(crate) presence_work: Notify,
+    /// The forwarder's tables may be out of date.
+    pub(crate) tables_work: Notify,
+}
+
+/// A handle on what a gateway knows; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Hub(Arc<Inner>);
+
+impl std::ops::Deref for Hub {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(
+        node: Node,
+        registry: Registry,
+        forwarder: Forwarder,
+        endpoint: GatewayEndpoint,
+        (tasks, drain): (Tasks, Drain),
+    ) -> Self {
+        let incarnation = Incarnation(causeway_runtime::clock::unix_now_ms());
+        let presence = Presence::new(node.id(), incarnation, PresenceConfig::default(), Instant::now());
+        let soft = Soft {
+            presence,
+            peers: BTreeMap::new(),
+            instances: InstanceWatch::default(),
+            uses: UseSet::default(),
+            attached: BTreeMap::new(),
+        };
+        Self(Arc::new(Inner {
+            node,
+            registry,
+            forwarder,
+            endpoint,
+            incarnation,
+            started: Instant::now(),
+            tasks,
+            drain,
+            soft: Mutex::new(soft),
+            changes: broadcast::Sender::new(CHANGES),
+            presence_work: Notify::new(),
+            tables_work: Notify::new(),
+        }))
+    }
+
+    /// The soft state. Never held across an await.
+    pub(crate) fn soft(&self) -> MutexGuard<'_, Soft> {
+        self.soft.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The catalog as this replica has it.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.registry.catalog()
+    }
+
+    /// For how long this process has been running.
+    pub(crate) fn up(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What changes from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Tells every session of `change`.
+    pub(crate) fn tell(&self, change: Change) {
+        // nobody listens while there is no session
+        let _ = self.changes.send(change);
+    }
+
+    pub(crate) fn tell_services(&self, services: impl IntoIterator<Item = ServiceName>) {
+        for service in services {
+            self.tell(Change::Service(service));
+        }
+    }
+
+    /// Proposes a change to the registry, on behalf of `by`.
+    pub(crate) async fn propose(
+        &self,
+        by: &str,
+        body: impl Into<CommandBody>,
+    ) -> Result<Proposed, ProposeError> {
+        let by = by.chars().take(200).collect();
+        self.registry
+            .propose(Command { at: causeway_runtime::clock::unix_now(), by, body: body.into() })
+            .await
+    }
+
+    /// The cluster's certificate authority, when this gateway may sign.
+    pub(crate) fn ca(&self) -> Result<ClusterCa, NodeError> {
+        let catalog = self.catalog();
+        match catalog.cluster() {
+            Some(cluster) => self.node.unseal_ca(&cluster.ca),
+            None => Err(NodeError::Seal {
+                cluster: self.node.cluster().name.to_string(),
+                cause: "this gateway has not got the registry yet: try again in a moment".into(),
+            }),
+        }
+    }
+
+    fn tell_wants(&self, clusters: BTreeSet<ClusterId>) {
+        for cluster in clusters {
+            self.tell(Change::Wants(cluster));
+        }
+    }
+
+    fn new_peer(&self, link: &causeway_catalog::Link) -> Peer {
+        let rules = ImportRules::new(link.peer.clone());
+        Peer {
+            endpoints: EndpointCache::new(&rules),
+            imports: PeerImports::new(rules),
+            exporter: Exporter::new(Epoch(self.incarnation.0)),
+            sessions: BTreeMap::new(),
+            release: None,
+            refused: RefusedOffers::default(),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What sessions hear: attached sidecars, and what linked clusters tell.
+
+use super::{Change, Hub, Peer};
+use causeway_federation::{ImportChange, RefusedOffer};
+use causeway_model::{ClusterId, Health, ServiceHandle, ServiceName, WorkloadId};
+use causeway_presence::{Row, RowError};
+use causeway_wire::link::{UseServices, WatchPeerInstances};
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+/// How many refused offers of a linked cluster are kept to be shown.
+const MAX_REFUSED: usize = 20;
+
+impl Hub {
+    /// A sidecar registered, or changed what it registered.
+    pub(crate) fn attach(&self, row: Row) -> Result<(), RowError> {
+        self.soft().presence.handle_attach(Instant::now(), row)?;
+        self.presence_work.notify_one();
+        Ok(())
+    }
+
+    /// A control connection of `workload` stands; it is no longer counted when the guard is dropped.
+    pub(crate) fn hold(&self, workload: WorkloadId) -> Held {
+        *self.soft().attached.entry(workload).or_insert(0) += 1;
+        Held { hub: self.clone(), workload }
+    }
+
+    /// Something came from `workload` on its control connection.
+    pub(crate) fn seen(&self, workload: WorkloadId) {
+        self.soft().presence.handle_seen(Instant::now(), workload);
+    }
+
+    /// `workload` says that it stops.
+    pub(crate) fn goodbye(&self, workload: WorkloadId) {
+        self.soft().presence.handle_goodbye(Instant::now(), workload);
+        self.presence_work.notify_one();
+    }
+
+    /// `workload` reports the health of a service.
+    pub(crate) fn health(&self, workload: WorkloadId, service: &ServiceName, health: Health) {
+        self.soft().presence.handle_health(Instant::now(), workload, service, health);
+        self.presence_work.notify_one();
+    }
+
+    /// The services of other clusters that `workload` uses, and the instances there that it is connected to.
+    pub(crate) fn wants(
+        &self,
+        workload: WorkloadId,
+        uses: Vec<(ClusterId, ServiceHandle)>,
+        instances: Vec<(ClusterId, WorkloadId)>,
+    ) {
+        let mut soft = self.soft();
+        let _ = soft.uses.set(workload, uses);
+        let _ = soft.instances.set(workload, instances);
+        let mut changed = soft.uses.take_changed();
+        changed.extend(soft.instances.take_changed());
+        drop(soft);
+        self.tell_wants(changed);
+    }
+
+    /// What this gateway's sidecars want of `cluster`.
+    pub(crate) fn wanted(&self, cluster: ClusterId) -> (UseServices, WatchPeerInstances) {
+        let soft = self.soft();
+        (soft.uses.wanted(cluster), soft.instances.wanted(cluster))
+    }
+
+    /// Whether a workload of this cluster lives, or may still be about to re-attach.
+    pub(crate) fn is_alive(&self, workload: WorkloadId) -> bool {
+        self.soft().presence.is_alive(workload)
+    }
+
+    /// A linked cluster says that an instance of it is gone.
+    pub(crate) fn peer_gone(&self, cluster: ClusterId, instance: WorkloadId) {
+        let watchers = self.soft().instances.gone(cluster, instance);
+        if !watchers.is_empty() {
+            self.tell(Change::PeerGone(cluster, instance));
+        }
+    }
+
+    /// The services of `cluster` that this gateway's sidecars use. The endpoints of others are forgotten.
+    pub(crate) fn use_services(&self, cluster: ClusterId) -> UseServices {
+        let soft = &mut *self.soft();
+        let uses = soft.uses.wanted(cluster);
+        if let Some(peer) = soft.peers.get_mut(&cluster) {
+            peer.endpoints.set_used(uses.handles.iter().copied().collect());
+        }
+        uses
+    }
+
+    /// Changes what is known of a linked cluster; nothing when it is not linked (any longer). The services that the
+    /// change names are told.
+    pub(crate) fn with_peer_mut<T>(
+        &self,
+        cluster: ClusterId,
+        change: impl FnOnce(&mut Peer) -> (T, ImportChange),
+    ) -> Option<T> {
+        let mut soft = self.soft();
+        let peer = soft.peers.get_mut(&cluster)?;
+        let (result, changed) = change(peer);
+        let services = peer.learn(changed);
+        drop(soft);
+        self.tell_services(services);
+        Some(result)
+    }
+}
+
+/// Offers of a linked cluster that were not taken.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedOffers {
+    /// The newest, oldest first: at most [`MAX_REFUSED`].
+    pub(crate) newest: VecDeque<RefusedOffer>,
+    /// How many were refused.
+    pub(crate) count: u64,
+    /// How many the limit kept out.
+    pub(crate) over_cap: u64,
+}
+
+impl Peer {
+    /// Notes what was refused; returns the services whose offers changed: all of them when the peer fell silent, or speaks
+    /// again.
+    pub(crate) fn learn(&mut self, change: ImportChange) -> BTreeSet<ServiceName> {
+        let refused = &mut self.refused;
+        refused.count += change.refused_count;
+        refused.over_cap += change.over_cap;
+        for offer in change.refused {
+            let known = refused.newest.iter().any(|old| *old == offer);
+            if !known {
+                tracing::warn!(
+                    cluster = %self.imports.peer().name, service = %offer.name, reason = offer.fault.reason(),
+                    "an offer of a linked cluster was refused: {}", offer.fault
+                );
+                refused.newest.push_back(offer);
+            }
+            if refused.newest.len() > MAX_REFUSED {
+                refused.newest.pop_front();
+            }
+        }
+        let mut services = change.changed;
+        if change.staleness.is_some() {
+            services.extend(self.imports.imports().map(|import| import.summary.name.clone()));
+        }
+        services
+    }
+}
+
+/// A control connection of a sidecar, counted.
+pub(crate) struct Held {
+    hub: Hub,
+    workload: WorkloadId,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut soft = self.hub.soft();
+        let Some(count) = soft.attached.get_mut(&self.workload) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        soft.attached.remove(&self.workload);
+        soft.presence.handle_detach(Instant::now(), self.workload);
+        soft.uses.remove(self.workload);
+        soft.instances.remove(self.workload);
+        let mut changed = soft.uses.take_changed();
+        changed.extend(soft.instances.take_changed());
+        drop(soft);
+        self.hub.presence_work.notify_one();
+        self.hub.tell_wants(changed);
+    }
+}

@@ -1,0 +1,24 @@
+//! A gateway: the forwarder, the control-plane server, the links and the admin API.
+//!
+//! A gateway forwards packets that it cannot read ([`forwarder`]), keeps a replica of its cluster's registry, answers its
+//! sidecars (`control`), talks to the cluster's other gateways (`peers`) and to those of linked clusters (`links`), and serves
+//! operators ([`admin`]). What it knows is in one place, the `hub`.
+
+pub mod admin;
+pub mod config;
+pub mod context;
+mod control;
+pub mod forwarder;
+mod hub;
+mod links;
+mod node;
+mod peers;
+mod renew;
+mod server;
+mod start;
+mod tokens;
+mod watched;
+
+pub use config::{GatewayConfig, GatewayOptions};
+pub use node::NodeError;
+pub use start::{Gateway, run};

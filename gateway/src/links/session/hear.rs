@@ -1,0 +1,187 @@
+//! What the peer says, and what comes of it.
+
+use super::end::End;
+use super::tell::Voice;
+use super::{PeerGateway, update};
+use crate::hub::{Hub, Peer};
+use crate::links::introduction::{check_bundle, check_gateways};
+use causeway_federation::{DigestVerdict, ImportChange};
+use causeway_model::{NodeId, ServiceHandle, WorkloadId};
+use causeway_wire::link::{
+    Endpoints, Exports, ExportsDigest, Facts, LinkMessage, PeerInstancesGone, UseServices, WatchPeerInstances,
+};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// The most services in use that a peer may name.
+const MAX_USED: usize = 4096;
+/// The most instances that a peer may watch, or say are gone, at a time.
+const MAX_INSTANCES: usize = 65_536;
+/// How long a gateway that does not lead the registry waits for one that does to record a peer's facts; as much again at
+/// random.
+const FACTS_PATIENCE: Duration = Duration::from_millis(500);
+/// When to try again to record a peer's facts.
+const FACTS_AGAIN: Duration = Duration::from_secs(5);
+
+/// Takes what one connection hears.
+pub(super) struct Ear<'h> {
+    hub: &'h Hub,
+    peer: &'h PeerGateway,
+    /// Whether the peer's exports are taken over this connection.
+    imports: bool,
+    /// The peer's facts, while the registry may lack them.
+    facts: Option<Facts>,
+    facts_due: Option<Instant>,
+    update: Option<JoinHandle<()>>,
+}
+
+impl<'h> Ear<'h> {
+    pub(super) fn new(hub: &'h Hub, peer: &'h PeerGateway, imports: bool) -> Self {
+        Self { hub, peer, imports, facts: None, facts_due: None, update: None }
+    }
+
+    /// Takes `message`; an error ends the connection.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        message: LinkMessage,
+        voice: &mut Voice<'_>,
+    ) -> Result<(), End> {
+        self.with_peer(|known| ((), known.imports.handle_heard(now)));
+        match message {
+            LinkMessage::Facts(facts) => self.facts(now, facts)?,
+            LinkMessage::Exports(exports) => self.exports(now, exports, voice)?,
+            LinkMessage::Digest(digest) => self.digest(now, &digest, voice),
+            LinkMessage::SendSnapshot(_) => voice.peer_asks(),
+            LinkMessage::UseServices(UseServices { handles }) => {
+                bound("services in use", handles.len(), MAX_USED)?;
+                voice.peer_uses(handles);
+            }
+            LinkMessage::Endpoints(endpoints) => self.endpoints(now, endpoints),
+            LinkMessage::WatchInstances(WatchPeerInstances { instances }) => {
+                bound("watched instances", instances.len(), MAX_INSTANCES)?;
+                voice.peer_watches(now, instances);
+            }
+            LinkMessage::InstancesGone(PeerInstancesGone { instances }) => {
+                bound("gone instances", instances.len(), MAX_INSTANCES)?;
+                self.gone(instances);
+            }
+            LinkMessage::Unlink(_) => return Err(End::Unlinked),
+            LinkMessage::Hello(_) => return Err(End::Violation("it said hello twice".to_owned())),
+            LinkMessage::Pair(_) | LinkMessage::Paired(_) | LinkMessage::Refused(_) => {
+                let what = "it speaks of a token on a connection of a link that stands";
+                return Err(End::Violation(what.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.facts_due.is_some_and(|due| due <= now) {
+            self.record_facts(now);
+        }
+    }
+
+    /// When time alone changes something here.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.facts_due
+    }
+
+    fn with_peer<T>(&self, change: impl FnOnce(&mut Peer) -> (T, ImportChange)) -> Option<T> {
+        self.hub.with_peer_mut(self.peer.cluster.id, change)
+    }
+
+    fn facts(&mut self, now: Instant, facts: Facts) -> Result<(), End> {
+        check_bundle(&self.peer.cluster.trust_domain, &facts.bundle)
+            .and_then(|()| check_gateways(&facts.gateways))
+            .map_err(|what| End::Violation(format!("its facts are not accepted: {what}")))?;
+        if update::is_news(&self.hub.catalog(), self.peer, &facts) {
+            let leads = self.hub.registry.status().leader == Some(self.hub.node.id());
+            let patience =
+                if leads { Duration::ZERO } else { FACTS_PATIENCE.mul_f64(1.0 + rand::random::<f64>()) };
+            self.facts = Some(facts);
+            self.facts_due = Some(now + patience);
+        }
+        Ok(())
+    }
+
+    fn record_facts(&mut self, now: Instant) {
+        self.facts_due = None;
+        let Some(facts) = &self.facts else { return };
+        if !update::is_news(&self.hub.catalog(), self.peer, facts) {
+            self.facts = None;
+            return;
+        }
+        self.facts_due = Some(now + FACTS_AGAIN);
+        if self.update.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.update = Some(update::record_facts(self.hub, self.peer, facts.clone()));
+        }
+    }
+
+    fn exports(&self, now: Instant, exports: Exports, voice: &mut Voice<'_>) -> Result<(), End> {
+        if !self.imports {
+            return Ok(());
+        }
+        let node = self.peer.node;
+        let taken = self.with_peer(|known| match known.imports.handle_exports(now, node, exports) {
+            Ok(change) => (Ok(()), change),
+            Err(error) => (Err(error), ImportChange::default()),
+        });
+        let Some(Err(error)) = taken else { return Ok(()) };
+        if error.is_violation() {
+            return Err(End::Violation(error.to_string()));
+        }
+        if matches!(error, causeway_federation::ImportError::NotOpen(_)) {
+            return Err(End::Confused);
+        }
+        tracing::debug!(cluster = %self.peer.cluster.name, %node, reason = error.reason(), "{error}");
+        if error.ask() {
+            voice.ask_snapshot();
+        }
+        Ok(())
+    }
+
+    fn digest(&self, now: Instant, digest: &ExportsDigest, voice: &mut Voice<'_>) {
+        if !self.imports {
+            return;
+        }
+        let node: NodeId = self.peer.node;
+        let verdict = self.with_peer(|known| {
+            let judged = known.imports.handle_digest(now, node, digest);
+            (judged.verdict, judged.change)
+        });
+        if verdict == Some(DigestVerdict::Ask) {
+            voice.ask_snapshot();
+        }
+    }
+
+    fn endpoints(&self, now: Instant, told: Endpoints) {
+        let handle: ServiceHandle = told.handle;
+        let result = self.with_peer(|known| {
+            let result = known.endpoints.handle_endpoints(now, told);
+            let mut change = ImportChange::default();
+            if let Some(import) = known.imports.by_handle(handle).filter(|_| result.changed) {
+                change.changed.insert(import.summary.name.clone());
+            }
+            (result, change)
+        });
+        if let Some(result) = result.filter(|result| result.dropped > 0) {
+            let (cluster, node) = (&self.peer.cluster.name, self.peer.node);
+            tracing::debug!(%cluster, %node, %handle, dropped = result.dropped, unasked = result.unasked, "endpoints not taken");
+        }
+    }
+
+    fn gone(&self, instances: Vec<WorkloadId>) {
+        for instance in instances {
+            self.hub.peer_gone(self.peer.cluster.id, instance);
+        }
+    }
+}
+
+fn bound(what: &str, count: usize, most: usize) -> Result<(), End> {
+    if count > most {
+        return Err(End::Violation(format!("it names {count} {what}, at most {most} are taken")));
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The hub's account of an open connection.
+
+use super::PeerGateway;
+use crate::hub::Hub;
+use causeway_federation::ImportChange;
+use causeway_model::{ClusterId, Epoch, NodeId, Revision};
+use std::time::Instant;
+
+/// Counts a connection for as long as it lives.
+pub(super) struct Open<'h> {
+    hub: &'h Hub,
+    cluster: ClusterId,
+    node: NodeId,
+    /// Whether the peer's exports are taken over this connection.
+    imports: bool,
+}
+
+impl<'h> Open<'h> {
+    /// A connection with `peer` is open: returns where our copy of its exports ends. `None` if its cluster is not linked.
+    pub(super) fn new(hub: &'h Hub, peer: &PeerGateway) -> Option<(Self, Option<(Epoch, Revision)>)> {
+        let (cluster, node) = (peer.cluster.id, peer.node);
+        let opened = hub.with_peer_mut(cluster, |known| {
+            *known.sessions.entry(node).or_insert(0) += 1;
+            (known.imports.handle_open(Instant::now(), node), ImportChange::default())
+        })?;
+        let (imports, have) = match opened {
+            Ok(have) => (true, have),
+            Err(error) => {
+                tracing::info!(cluster = %peer.cluster.name, %node, reason = error.reason(), "{error}");
+                (false, None)
+            }
+        };
+        Some((Self { hub, cluster, node, imports }, have))
+    }
+
+    /// Whether the peer's exports are taken over this connection.
+    pub(super) fn holds_imports(&self) -> bool {
+        self.imports
+    }
+
+    /// The peer said hello.
+    pub(super) fn greeted(&self, release: String) {
+        self.hub.with_peer_mut(self.cluster, |known| {
+            known.release = Some(release);
+            ((), known.imports.handle_heard(Instant::now()))
+        });
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.hub.with_peer_mut(self.cluster, |known| {
+            if let Some(count) = known.sessions.get_mut(&self.node) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    known.sessions.remove(&self.node);
+                }
+            }
+            let closed = self.imports.then(|| known.imports.handle_closed(Instant::now(), self.node));
+            ((), closed.unwrap_or_default())
+        });
+    }
+}

@@ -1,0 +1,135 @@
+//! The files of a gateway's data directory.
+
+use super::{NodeError, NodeFile};
+use causeway_identity::{SealKey, Svid};
+use causeway_model::GatewayRole;
+use causeway_runtime::files::{create_private_dir, lock_dir, read_limited, write_private};
+use causeway_runtime::{DirLock, DiskError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// An open data directory, locked for this process.
+pub(crate) struct Files {
+    dir: PathBuf,
+    _lock: DirLock,
+}
+
+impl Files {
+    pub(crate) fn open(dir: &Path) -> Result<Self, NodeError> {
+        create_private_dir(dir)?;
+        let lock = lock_dir(dir)?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(crate) fn registry_dir(&self) -> PathBuf {
+        self.path("registry")
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+        match read_limited(path, MAX_FILE) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `node.json`, if the directory was ever used.
+    pub(crate) fn load_node(&self) -> Result<Option<NodeFile>, NodeError> {
+        let path = self.path("node.json");
+        let Some(bytes) = self.read(&path)? else {
+            return self.refuse_half_written().map(|()| None);
+        };
+        let damaged = |error: serde_json::Error| {
+            self.damaged(
+                "node.json",
+                error.to_string(),
+                "restore it from a backup, or join with a new --data-dir",
+            )
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// `node.json` is written last: a directory with a registry but without it is from a start that was interrupted.
+    fn refuse_half_written(&self) -> Result<(), NodeError> {
+        let registry = self.registry_dir();
+        let started = std::fs::read_dir(&registry).is_ok_and(|mut entries| entries.next().is_some());
+        if !started {
+            return Ok(());
+        }
+        let fix = "no other gateway or sidecar has used it yet: remove the directory and start again";
+        Err(self.damaged("registry", "the first start was interrupted before it was complete".into(), fix))
+    }
+
+    fn damaged(&self, name: &str, cause: String, fix: &'static str) -> NodeError {
+        NodeError::Damaged { path: self.path(name).display().to_string(), cause, fix }
+    }
+
+    pub(crate) fn save_node(&self, file: &NodeFile) -> Result<(), NodeError> {
+        let text = serde_json::to_vec_pretty(file)
+            .map_err(|error| self.damaged("node.json", error.to_string(), "report this as a defect"))?;
+        Ok(write_private(self.path("node.json"), &text)?)
+    }
+
+    pub(crate) fn load_identity(&self) -> Result<Svid, NodeError> {
+        const FIX: &str =
+            "restore it from a backup, or remove this gateway from the cluster and join it anew";
+        let path = self.path("identity.pem");
+        let bytes =
+            self.read(&path)?.ok_or_else(|| self.damaged("identity.pem", "it is missing".into(), FIX))?;
+        let text =
+            String::from_utf8(bytes).map_err(|error| self.damaged("identity.pem", error.to_string(), FIX))?;
+        Svid::from_pem(&text).map_err(|error| self.damaged("identity.pem", error.to_string(), FIX))
+    }
+
+    pub(crate) fn save_identity(&self, svid: &Svid) -> Result<(), NodeError> {
+        Ok(write_private(self.path("identity.pem"), svid.to_pem().as_bytes())?)
+    }
+
+    /// The seal key: of the file that was named, else of the data directory. Forwarders have none.
+    pub(crate) fn load_seal(
+        &self,
+        named: Option<&Path>,
+        role: GatewayRole,
+    ) -> Result<Option<SealKey>, NodeError> {
+        if role == GatewayRole::Forwarder {
+            return Ok(None);
+        }
+        let path = named.map_or_else(|| self.path("seal.key"), Path::to_owned);
+        let damaged = |cause: String| NodeError::Damaged {
+            path: path.display().to_string(),
+            cause,
+            fix: "write the cluster's seal key: 64 hexadecimal digits, seal.key in the data directory of any signing gateway",
+        };
+        let Some(bytes) = self.read(&path)? else { return Err(damaged("the seal key is missing".into())) };
+        let text = String::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
+        SealKey::from_hex(text.trim()).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    pub(crate) fn save_seal(&self, key: &SealKey) -> Result<(), NodeError> {
+        Ok(write_private(self.path("seal.key"), format!("{}\n", *key.to_hex()).as_bytes())?)
+    }
+}
+
+/// Root certificates as text.
+pub(super) fn encode_roots(roots: &[Vec<u8>]) -> Vec<String> {
+    roots.iter().map(|root| data_encoding::HEXLOWER.encode(root)).collect()
+}
+
+/// Root certificates from `node.json`.
+pub(super) fn decode_roots(files: &Files, file: &NodeFile) -> Result<Vec<Vec<u8>>, NodeError> {
+    let decode = |root: &String| data_encoding::HEXLOWER.decode(root.as_bytes());
+    file.roots.iter().map(decode).collect::<Result<_, _>>().map_err(|error| {
+        files.damaged(
+            "node.json",
+            format!("roots: {error}"),
+            "restore it from a backup, or join with a new --data-dir",
+        )
+    })
+}

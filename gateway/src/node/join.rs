@@ -1,0 +1,192 @@
+//! The first start of a further gateway: it joins with a token.
+
+use super::files::encode_roots;
+use super::{Files, NodeError, NodeFile};
+use crate::config::GatewayConfig;
+use causeway_identity::{BundleStore, KeyPair, SealKey, ServerRule, Svid, TrustBundle, client_config};
+use causeway_model::{GatewayFacts, GatewayRole, NodeId};
+use causeway_transport::{BootstrapEndpoint, FrameReader, FrameWriter, close_reason_text, exporter, resolve};
+use causeway_wire::peer::{GatewayJoined, JoinGateway, PeerMessage};
+use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, join_proof};
+use causeway_wire::{CloseCode, alpn};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// How long each gateway of the token has for the whole of joining.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+pub(super) struct Joined {
+    pub(super) file: NodeFile,
+    pub(super) svid: Svid,
+    pub(super) seal: Option<SealKey>,
+}
+
+/// An attempt that failed: a refusal ends the search, everything else lets the next gateway try.
+enum Failure {
+    Refused(String),
+    Unreachable(String),
+}
+
+/// Joins the cluster of `token`, through whichever of its gateways answers.
+pub(super) async fn join(
+    config: &GatewayConfig,
+    token: &JoinToken,
+    facts: impl Fn(NodeId) -> GatewayFacts,
+    files: &Files,
+) -> Result<Joined, NodeError> {
+    let failed = |cause: String| NodeError::Join { cluster: token.core.cluster.to_string(), cause };
+    check_token(config, token).map_err(failed)?;
+    let key = KeyPair::generate().map_err(NodeError::identity("making this gateway's key"))?;
+    let mut causes = Vec::new();
+    for host in &token.core.gateways {
+        let addrs = match resolve(host).await {
+            Ok(addrs) => addrs,
+            Err(error) => {
+                causes.push(format!("{host}: {error}"));
+                continue;
+            }
+        };
+        for addr in addrs {
+            let attempt = ask(config, token, addr, &key, &facts);
+            match tokio::time::timeout(ATTEMPT, attempt).await {
+                Ok(Ok(joined)) => return keep(config, joined, key, files),
+                Ok(Err(Failure::Refused(cause))) => return Err(failed(cause)),
+                Ok(Err(Failure::Unreachable(cause))) => causes.push(format!("{addr}: {cause}")),
+                Err(_) => causes.push(format!("{addr}: no answer within {} s", ATTEMPT.as_secs())),
+            }
+        }
+    }
+    Err(failed(format!(
+        "no gateway of the token answers ({}); check that its UDP port is open from here and that it runs",
+        causes.join("; ")
+    )))
+}
+
+fn check_token(config: &GatewayConfig, token: &JoinToken) -> Result<(), String> {
+    let core = &token.core;
+    if core.cluster != config.cluster {
+        return Err(format!(
+            "token {} is of cluster {}, and --cluster says {}",
+            core.id_text(),
+            core.cluster,
+            config.cluster
+        ));
+    }
+    let now = causeway_runtime::clock::unix_now();
+    if core.expires_at <= now {
+        return Err(format!(
+            "token {} expired {} s ago by this machine's clock: make a new one with `causeway token create`, or set the clock",
+            core.id_text(),
+            now - core.expires_at
+        ));
+    }
+    match token.join {
+        JoinFor::Gateway(role) if role == config.role => Ok(()),
+        JoinFor::Gateway(role) => {
+            Err(format!("token {} is for role {role}, and --role says {}", core.id_text(), config.role))
+        }
+        JoinFor::Workload(_) => Err(format!(
+            "token {} is for a workload: make one with `causeway token create --role {}`",
+            core.id_text(),
+            config.role
+        )),
+    }
+}
+
+async fn ask(
+    config: &GatewayConfig,
+    token: &JoinToken,
+    addr: SocketAddr,
+    key: &KeyPair,
+    facts: &impl Fn(NodeId) -> GatewayFacts,
+) -> Result<GatewayJoined, Failure> {
+    let lost = |what: &str, error: &dyn std::fmt::Display| Failure::Unreachable(format!("{what}: {error}"));
+    let any: IpAddr = if addr.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
+    let local =
+        config.listen.iter().map(SocketAddr::ip).find(|ip| ip.is_ipv4() == addr.is_ipv4()).unwrap_or(any);
+    let endpoint = BootstrapEndpoint::bind(local, &config.transport)
+        .map_err(|error| lost("opening a socket", &error))?;
+    let tls = client_config(
+        ServerRule::Fingerprint(token.core.root_fingerprint),
+        &BundleStore::new(),
+        None,
+        alpn::RAFT,
+    )
+    .map_err(|error| lost("TLS", &error))?;
+    let connection = endpoint
+        .connect(addr, token.core.cluster_id, NodeId::ANY, tls, "gateway.mesh")
+        .map_err(|error| lost("connecting", &error))?
+        .await
+        .map_err(|error| Failure::Unreachable(close_reason_text(&error)))?;
+    let bound =
+        exporter(&connection, EXPORTER_LABEL, b"").map_err(|error| lost("binding to the session", &error))?;
+    let csr = key.csr().map_err(|error| lost("making a certificate request", &error))?;
+    let own = facts(NodeId::ANY);
+    let request = JoinGateway {
+        token: token.core.id,
+        proof: join_proof(&token.core.verifier(), &bound, &csr),
+        csr,
+        role: config.role,
+        locality: own.locality,
+        cluster_addrs: own.cluster_addrs,
+        link_addrs: own.link_addrs,
+    };
+    let (send, receive) =
+        connection.open_bi().await.map_err(|error| Failure::Unreachable(close_reason_text(&error)))?;
+    let (mut writer, mut reader) = (FrameWriter::new(send), FrameReader::new(receive));
+    writer.send(&PeerMessage::from(request)).await.map_err(|error| lost("asking", &error))?;
+    let answer = reader.next::<PeerMessage>().await.map_err(|error| lost("the answer", &error))?;
+    causeway_transport::close(&connection, CloseCode::Done, "joined");
+    match answer {
+        Some(PeerMessage::Joined(joined)) => check_answer(token, joined).map_err(Failure::Refused),
+        // without a leader another gateway may still reach one
+        Some(PeerMessage::Refused(refusal)) if refusal.reason == "no-quorum" => {
+            Err(Failure::Unreachable(refusal.message))
+        }
+        Some(PeerMessage::Refused(refusal)) => {
+            Err(Failure::Refused(format!("{} ({})", refusal.message, refusal.reason)))
+        }
+        _ => Err(Failure::Unreachable("it did not answer as a gateway does".into())),
+    }
+}
+
+fn check_answer(token: &JoinToken, joined: GatewayJoined) -> Result<GatewayJoined, String> {
+    let same =
+        joined.cluster.trust_domain == token.core.trust_domain && joined.cluster.id == token.core.cluster_id;
+    let bundle = TrustBundle::new(joined.bundle.trust_domain.clone(), joined.bundle.roots.clone());
+    let pinned = bundle.is_ok_and(|bundle| bundle.has_root(&token.core.root_fingerprint));
+    if same && pinned && joined.node != NodeId::ANY {
+        Ok(joined)
+    } else {
+        Err("the gateway that answered is not of the token's cluster".into())
+    }
+}
+
+fn keep(
+    config: &GatewayConfig,
+    joined: GatewayJoined,
+    key: KeyPair,
+    files: &Files,
+) -> Result<Joined, NodeError> {
+    let svid = Svid::new(joined.chain, key).map_err(NodeError::identity("the SVID that was issued"))?;
+    let seal = match (&joined.seal_key, config.role) {
+        (_, GatewayRole::Forwarder) => None,
+        (Some(text), GatewayRole::Gateway) => {
+            let key = SealKey::from_hex(text).map_err(NodeError::identity("the cluster's seal key"))?;
+            files.save_seal(&key)?;
+            Some(key)
+        }
+        (None, GatewayRole::Gateway) => files.load_seal(config.seal_key_file.as_deref(), config.role)?,
+    };
+    files.save_identity(&svid)?;
+    let roots = encode_roots(&joined.bundle.roots);
+    let file = NodeFile {
+        cluster: joined.cluster,
+        node: joined.node,
+        role: config.role,
+        roots,
+        seeds: joined.gateways,
+    };
+    files.save_node(&file)?;
+    Ok(Joined { file, svid, seal })
+}

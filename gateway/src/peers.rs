@@ -1,0 +1,169 @@
+//! `causeway-raft/1`: the other gateways of this cluster.
+//!
+//! Each gateway dials every other one and uses the connection it dialled for its own calls and its own presence; what it
+//! accepts it serves. A pair thus has two connections, and neither side waits for the other to dial.
+
+mod dial;
+mod serve;
+
+use causeway_model::{GatewayFacts, NodeId};
+use causeway_presence::Message;
+use causeway_runtime::Tasks;
+use causeway_store::{CallError, CallFuture, PeerCalls};
+use causeway_transport::{Connection, FrameReader, FrameWriter, close_reason_text};
+use causeway_wire::peer::{Call, Method, PeerMessage, Presence};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+
+pub(crate) use dial::keep;
+
+/// Presence messages that may wait for one sibling.
+const QUEUE: usize = 64;
+
+/// A connection that this gateway dialled.
+struct Link {
+    connection: Connection,
+    presence: mpsc::Sender<Message>,
+}
+
+struct Inner {
+    links: Mutex<BTreeMap<NodeId, Link>>,
+    /// Counts changes of `links`, so that a call can wait for a connection.
+    changed: watch::Sender<u64>,
+    tasks: Tasks,
+    /// Wakes the dialling task when the registry knows other gateways.
+    pub(crate) redial: Notify,
+}
+
+/// The other gateways; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Peers(Arc<Inner>);
+
+impl Peers {
+    pub(crate) fn new(tasks: &Tasks) -> Self {
+        Self(Arc::new(Inner {
+            links: Mutex::default(),
+            changed: watch::Sender::new(0),
+            tasks: tasks.clone(),
+            redial: Notify::new(),
+        }))
+    }
+
+    fn links(&self) -> MutexGuard<'_, BTreeMap<NodeId, Link>> {
+        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connection(&self, node: NodeId) -> Option<Connection> {
+        self.links().get(&node).map(|link| link.connection.clone())
+    }
+
+    fn set(&self, node: NodeId, connection: Connection, presence: mpsc::Sender<Message>) {
+        self.links().insert(node, Link { connection, presence });
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    fn unset(&self, node: NodeId, connection: &Connection) {
+        let mut links = self.links();
+        if links.get(&node).is_some_and(|link| link.connection.stable_id() == connection.stable_id()) {
+            links.remove(&node);
+        }
+        drop(links);
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The siblings that presence can be sent to.
+    pub(crate) fn ready(&self) -> Vec<NodeId> {
+        self.links().keys().copied().collect()
+    }
+
+    /// Whether another presence message for `node` finds room.
+    pub(crate) fn has_room(&self, node: NodeId) -> bool {
+        self.links().get(&node).is_some_and(|link| link.presence.capacity() > 0)
+    }
+
+    /// Sends presence to a sibling. What does not arrive is repaired by digests.
+    pub(crate) fn send(&self, node: NodeId, message: &Message) {
+        if let Some(link) = self.links().get(&node) {
+            let _ = link.presence.try_send(message.clone());
+        }
+    }
+
+    /// Waits until a connection to `node` stands.
+    async fn wait(&self, node: NodeId) -> Connection {
+        let mut changed = self.0.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            if let Some(connection) = self.connection(node) {
+                return connection;
+            }
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Sends one message on a stream of its own and reads the answer.
+    pub(crate) async fn ask(
+        &self,
+        node: NodeId,
+        message: PeerMessage,
+        within: Duration,
+    ) -> Result<PeerMessage, CallError> {
+        // a connection that is being made is worth a moment: at the start all of them are
+        let wait = within.min(Duration::from_millis(500));
+        let connection = tokio::time::timeout(wait, self.wait(node))
+            .await
+            .map_err(|_| CallError::Unreachable(format!("no connection to gateway {node}")))?;
+        tokio::time::timeout(within, exchange(&connection, message)).await.map_err(|_| CallError::Timeout)?
+    }
+}
+
+async fn exchange(connection: &Connection, message: PeerMessage) -> Result<PeerMessage, CallError> {
+    let lost = |cause: String| CallError::Unreachable(cause);
+    let (send, receive) = connection.open_bi().await.map_err(|error| lost(close_reason_text(&error)))?;
+    let (mut writer, mut reader) = (FrameWriter::new(send), FrameReader::new(receive));
+    writer.send(&message).await.map_err(|error| lost(error.to_string()))?;
+    let _ = writer.finish();
+    match reader.next::<PeerMessage>().await {
+        Ok(Some(PeerMessage::Refused(refusal))) => {
+            Err(CallError::Refused { reason: refusal.reason, message: refusal.message })
+        }
+        Ok(Some(answer)) => Ok(answer),
+        // it may have been done: the caller must not take this for "not sent"
+        Ok(None) | Err(_) => Err(CallError::Timeout),
+    }
+}
+
+impl PeerCalls for Peers {
+    fn call(&self, to: NodeId, method: Method, body: Vec<u8>, timeout: Duration) -> CallFuture {
+        let peers = self.clone();
+        Box::pin(async move {
+            match peers.ask(to, Call { method, body }.into(), timeout).await? {
+                PeerMessage::Reply(reply) => Ok(reply.body),
+                _ => Err(CallError::Refused {
+                    reason: "protocol-violation".into(),
+                    message: "not a reply".into(),
+                }),
+            }
+        })
+    }
+}
+
+/// Writes presence to a sibling until its queue or the connection ends.
+async fn write_presence(connection: Connection, mut queue: mpsc::Receiver<Message>) {
+    let Ok(stream) = connection.open_uni().await else { return };
+    let mut writer = FrameWriter::new(stream);
+    while let Some(message) = queue.recv().await {
+        let Ok(body) = causeway_wire::codec::to_vec(&message) else { continue };
+        if writer.send(&PeerMessage::from(Presence { body })).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The gateways that are dialled: all but this one.
+fn others(gateways: &[GatewayFacts], own: NodeId) -> impl Iterator<Item = &GatewayFacts> {
+    gateways.iter().filter(move |gateway| gateway.node != own && gateway.node != NodeId::ANY)
+}

@@ -1,0 +1,115 @@
+//! Dialling: one connection to every other gateway, made again when it breaks.
+
+use super::{Peers, QUEUE, others, write_presence};
+use crate::hub::{Hub, cluster_addrs};
+use causeway_identity::{ServerRule, client_config};
+use causeway_model::{GatewayFacts, NodeId, SpiffeId};
+use causeway_runtime::Backoff;
+use causeway_transport::gateway::GatewayEndpoint;
+use causeway_transport::{Connection, close_reason_text};
+use causeway_wire::alpn;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// Keeps a task for each other gateway, as the registry knows them.
+pub(crate) async fn keep(hub: Hub, peers: Peers) {
+    let stop = hub.tasks.token();
+    let mut dialled: BTreeSet<NodeId> = BTreeSet::new();
+    let mut watch = hub.registry.watch();
+    loop {
+        for gateway in others(&hub.gateways(), hub.node.id()) {
+            if dialled.insert(gateway.node) {
+                let name = format!("dial gateway {}", gateway.node);
+                hub.tasks.spawn(name, dial(hub.clone(), peers.clone(), gateway.node));
+            }
+        }
+        tokio::select! {
+            changed = watch.changed() => if changed.is_err() { return },
+            () = peers.0.redial.notified() => {}
+            () = stop.cancelled() => return,
+        }
+        let known: BTreeSet<NodeId> = hub.gateways().iter().map(|gateway| gateway.node).collect();
+        dialled.retain(|node| known.contains(node));
+    }
+}
+
+async fn dial(hub: Hub, peers: Peers, node: NodeId) {
+    let stop = hub.tasks.token();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    let mut warned: Option<Instant> = None;
+    while let Some(gateway) = hub.gateways().into_iter().find(|gateway| gateway.node == node) {
+        match attempt(&hub, &gateway, &stop).await {
+            Ok(connection) => {
+                backoff.reset();
+                warned = None;
+                hold(&hub, &peers, node, connection, &stop).await;
+            }
+            Err(cause) => {
+                if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(30)) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(gateway = %node, "no connection to a gateway of this cluster: {cause}");
+                }
+            }
+        }
+        let wait = backoff.next_delay(rand::random());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn attempt(hub: &Hub, gateway: &GatewayFacts, stop: &CancellationToken) -> Result<Connection, String> {
+    let mut causes = Vec::new();
+    for addr in cluster_addrs(gateway).await {
+        let connecting = connect(hub, &hub.endpoint, gateway.node, addr)?;
+        tokio::select! {
+            result = tokio::time::timeout(ATTEMPT, connecting) => match result {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => causes.push(format!("{addr}: {}", close_reason_text(&error))),
+                Err(_) => causes.push(format!("{addr}: no answer within {} s", ATTEMPT.as_secs())),
+            },
+            () = stop.cancelled() => return Err("stopping".into()),
+        }
+    }
+    Err(if causes.is_empty() { "it has no address".into() } else { causes.join("; ") })
+}
+
+fn connect(
+    hub: &Hub,
+    endpoint: &GatewayEndpoint,
+    node: NodeId,
+    addr: std::net::SocketAddr,
+) -> Result<causeway_transport::Connecting, String> {
+    let cluster = hub.node.cluster();
+    let rule = ServerRule::GatewayNode(SpiffeId::gateway(&cluster.trust_domain, node));
+    let tls = client_config(rule, hub.node.bundles(), Some(hub.node.svid()), alpn::RAFT)
+        .map_err(|e| e.to_string())?;
+    endpoint.connect(addr, (cluster.id, node), tls, "gateway.mesh").map_err(|error| error.to_string())
+}
+
+/// Uses a connection until it ends.
+async fn hold(hub: &Hub, peers: &Peers, node: NodeId, connection: Connection, stop: &CancellationToken) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let _admitted = hub.forwarder.admit_control(connection.remote_address());
+    hub.soft().presence.handle_peer_up(Instant::now(), node);
+    peers.set(node, connection.clone(), sender);
+    hub.presence_work.notify_one();
+    tracing::info!(gateway = %node, "connected to a gateway of this cluster");
+    let writer = tokio::spawn(write_presence(connection.clone(), queue));
+    tokio::select! {
+        error = connection.closed() => {
+            tracing::info!(gateway = %node, cause = close_reason_text(&error), "lost a gateway of this cluster");
+        }
+        () = stop.cancelled() => {}
+    }
+    writer.abort();
+    peers.unset(node, &connection);
+    hub.soft().presence.handle_peer_down(Instant::now(), node);
+    hub.presence_work.notify_one();
+}
