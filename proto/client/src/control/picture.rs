@@ -1,0 +1,293 @@
+//! What this sidecar is and what it has learned: shared by the sessions that learn it and everybody who asks.
+
+use super::exports::{Exports, exports};
+use super::registration::{Registration, RegistrationError};
+use super::session::Request;
+use super::views::{Published, Views};
+use super::watches::Watches;
+use crate::bootstrap::{Enroller, Joined};
+use crate::metrics::ClientMetrics;
+use crate::state::{Known, StateDir};
+use causeway_identity::{BundleStore, Svid, SvidSource, TrustBundle};
+use causeway_model::{ClusterFacts, Epoch, GatewayFacts, NodeId, WorkloadId};
+use causeway_transport::{Attachment, Overlay};
+use causeway_wire::CidKeys;
+use causeway_wire::ctl::{Register, ToSidecar};
+use causeway_wire::view::{BundleView, CidSecret, ProbeSecret};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The most gateways that a cluster may name.
+const MAX_GATEWAYS: usize = 256;
+/// The most direct addresses that gateways are told.
+const MAX_DIRECT: usize = 8;
+/// The most keys of one kind that a gateway may name: epochs are told apart by 4 bits.
+const MAX_KEYS: usize = 16;
+
+/// How the control connections are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlState {
+    /// The gateways that have welcomed this sidecar.
+    pub connected: Vec<NodeId>,
+    /// Whether a registration stands with one of them.
+    pub registered: bool,
+    /// The last error that is not mended yet, for the operator.
+    pub error: Option<String>,
+    /// Why this workload may not serve what it is to serve: the configuration is wrong, and the process should end.
+    pub registration_error: Option<RegistrationError>,
+    /// Since when no gateway has answered and the sidecar goes on with what it knows.
+    pub alone_since: Option<Instant>,
+}
+
+/// The keys in use, to tell news from what a slower gateway repeats.
+struct Keys {
+    cids: Vec<CidSecret>,
+    probe: ProbeSecret,
+}
+
+impl Keys {
+    fn newest(&self) -> (Option<Epoch>, Epoch) {
+        (self.cids.iter().map(|key| key.epoch).max(), self.probe.epoch)
+    }
+
+    /// Whether these replace `current`: neither kind is older, and something differs.
+    fn replace(&self, current: &Self) -> bool {
+        let (now, then) = (self.newest(), current.newest());
+        now.0 >= then.0 && now.1 >= then.1 && (self.cids != current.cids || self.probe != current.probe)
+    }
+}
+
+/// What this sidecar is and what it has learned.
+pub(super) struct Picture {
+    pub(super) cluster: ClusterFacts,
+    pub(super) workload: WorkloadId,
+    pub(super) svid: SvidSource,
+    pub(super) bundles: BundleStore,
+    pub(super) views: Arc<Views>,
+    pub(super) watches: Arc<Watches>,
+    pub(super) registration: watch::Sender<Registration>,
+    pub(super) epochs: watch::Sender<Vec<Epoch>>,
+    pub(super) exported: watch::Sender<Exports>,
+    pub(super) gateways: watch::Sender<Arc<Vec<GatewayFacts>>>,
+    pub(super) state: watch::Sender<ControlState>,
+    /// Cancelled once goodbye has been said.
+    pub(super) leaving: CancellationToken,
+    /// Something that is saved has changed.
+    pub(super) dirty: Notify,
+    pub(super) metrics: ClientMetrics,
+    pub(super) overlay: Overlay,
+    pub(super) state_dir: Option<Arc<StateDir>>,
+    /// What a registration says besides services.
+    place: Register,
+    keys: Mutex<Keys>,
+    sessions: Mutex<BTreeMap<NodeId, mpsc::Sender<Request>>>,
+}
+
+impl Picture {
+    /// The picture right after the start; gives the overlay its keys.
+    pub(super) fn new(joined: Joined, overlay: Overlay, metrics: ClientMetrics) -> (Self, Enroller) {
+        let Joined { config, svid, bundles, cluster, attached, services, state, enroller } = joined;
+        let place = Register {
+            request: 0,
+            services: Vec::new(),
+            locality: config.locality,
+            weight: config.weight.clamp(1, 1000),
+            overlay: config.overlay.into_iter().take(MAX_DIRECT).collect(),
+        };
+        let keys = Keys { cids: attached.cid_keys, probe: attached.probe_key };
+        let picture = Self {
+            cluster,
+            workload: attached.workload,
+            svid,
+            bundles,
+            views: Arc::new(Views::new(services, Instant::now(), metrics.clone())),
+            watches: Arc::new(Watches::new(metrics.clone())),
+            registration: watch::Sender::new(Registration::new(config.serve)),
+            epochs: watch::Sender::new(Vec::new()),
+            exported: watch::Sender::default(),
+            gateways: watch::Sender::new(Arc::new(attached.gateways)),
+            state: watch::Sender::default(),
+            leaving: CancellationToken::new(),
+            dirty: Notify::new(),
+            metrics,
+            overlay,
+            state_dir: state,
+            place,
+            keys: Mutex::new(keys),
+            sessions: Mutex::default(),
+        };
+        picture.hand_over(&picture.keys.lock().unwrap_or_else(PoisonError::into_inner));
+        (picture, enroller)
+    }
+
+    /// The registration as a message, with `registration`'s services.
+    pub(super) fn register(&self, request: u32, registration: &Registration) -> Register {
+        Register { request, services: registration.services(), ..self.place.clone() }
+    }
+
+    /// How far a gateway is, as far as this sidecar knows where it runs itself.
+    pub(super) fn distance(&self, gateway: &GatewayFacts) -> u8 {
+        self.place.locality.as_ref().map_or(0, |here| here.distance(&gateway.locality))
+    }
+
+    /// The sessions that stand.
+    pub(super) fn sessions(&self) -> Vec<mpsc::Sender<Request>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The session with `node` stands, or no more.
+    pub(super) fn set_session(&self, node: NodeId, requests: Option<mpsc::Sender<Request>>) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match requests {
+            Some(requests) => sessions.insert(node, requests),
+            None => sessions.remove(&node),
+        };
+    }
+
+    /// Takes what a gateway tells without being asked; whether it was acceptable.
+    pub(super) fn learn(&self, message: ToSidecar) -> bool {
+        let acceptable = match message {
+            ToSidecar::Gateways(told) => self.learn_gateways(told.gateways),
+            ToSidecar::Bundles(told) => self.learn_bundles(told.bundles),
+            ToSidecar::Service(view) => self.learn_service(view),
+            ToSidecar::ExportedTo(told) => {
+                let told = exports(told.services);
+                self.exported.send_if_modified(|known| {
+                    let news = *known != told;
+                    *known = told;
+                    news
+                });
+                true
+            }
+            ToSidecar::InstancesGone(told) => {
+                let gone = self.watches.gone(&told.instances);
+                self.metrics.instances_gone.inc_by(gone as u64);
+                true
+            }
+            ToSidecar::Keys(told) => self.learn_keys(told.cid_keys, told.probe_key),
+            _ => false,
+        };
+        if !acceptable {
+            self.metrics.refused_messages.inc();
+        }
+        acceptable
+    }
+
+    fn learn_service(&self, view: causeway_wire::view::ServiceView) -> bool {
+        let published = self.views.publish(view);
+        if published == Published::Changed {
+            self.metrics.service_updates.inc();
+            self.dirty.notify_one();
+        }
+        published != Published::Refused
+    }
+
+    pub(super) fn learn_gateways(&self, gateways: Vec<GatewayFacts>) -> bool {
+        if gateways.is_empty() || gateways.len() > MAX_GATEWAYS {
+            return false;
+        }
+        let news = self.gateways.send_if_modified(|known| {
+            let news = **known != gateways;
+            if news {
+                *known = Arc::new(gateways);
+            }
+            news
+        });
+        if news {
+            self.dirty.notify_one();
+        }
+        true
+    }
+
+    /// Believes the bundles that a gateway told, unless its own cluster's is missing. One that cannot be used is left out.
+    fn learn_bundles(&self, told: Vec<BundleView>) -> bool {
+        let usable = told.into_iter().filter_map(|view| {
+            TrustBundle::new(view.trust_domain, view.roots)
+                .inspect_err(|error| tracing::warn!(%error, "a bundle that a gateway told is left out"))
+                .ok()
+        });
+        let usable: Vec<TrustBundle> = usable.collect();
+        let own = usable.iter().any(|bundle| bundle.trust_domain == self.cluster.trust_domain);
+        if !own || self.bundles.replace_all(usable).is_err() {
+            return false;
+        }
+        self.dirty.notify_one();
+        true
+    }
+
+    /// Uses keys that a gateway told, unless they are older than those in use.
+    pub(super) fn learn_keys(&self, cids: Vec<CidSecret>, probe: ProbeSecret) -> bool {
+        if cids.is_empty() || cids.len() > MAX_KEYS {
+            return false;
+        }
+        let told = Keys { cids, probe };
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.replace(&keys) {
+            *keys = told;
+            self.hand_over(&keys);
+            tracing::info!(newest = ?keys.newest(), "new keys of the cluster are in use");
+        }
+        true
+    }
+
+    fn hand_over(&self, keys: &Keys) {
+        let cids = keys.cids.iter().map(|secret| (secret.epoch, secret.key));
+        self.overlay.attach(Attachment {
+            cluster: self.cluster.id,
+            workload: self.workload,
+            cid_keys: CidKeys::new(self.cluster.id, cids),
+            probe_key: keys.probe.key,
+            probe_epoch_bits: keys.probe.epoch.low_bits(),
+        });
+    }
+
+    /// What is to be saved.
+    pub(super) fn known(&self) -> Known {
+        let domains = self.bundles.domains();
+        Known {
+            cluster: self.cluster.clone(),
+            bundles: domains
+                .iter()
+                .filter_map(|domain| self.bundles.get(domain))
+                .map(|bundle| TrustBundle::clone(&bundle))
+                .collect(),
+            gateways: self.gateways.borrow().to_vec(),
+            services: self.views.known(Instant::now()),
+        }
+    }
+
+    /// Saves an identity that was renewed. That it could not be is told and no reason to stop.
+    pub(super) async fn save_identity(&self, svid: Arc<Svid>) {
+        let Some(state) = self.state_dir.clone() else { return };
+        let saved = tokio::task::spawn_blocking(move || state.save_identity(&svid)).await;
+        if let Ok(Err(error)) = saved {
+            self.metrics.save_errors.inc();
+            tracing::warn!(%error, reason = error.reason(), "the renewed identity is not saved");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(cids: &[u64], probe: u64) -> Keys {
+        let secret = |&epoch: &u64| CidSecret { epoch: Epoch(epoch), key: [1; 16] };
+        let probe = ProbeSecret { epoch: Epoch(probe), key: [1; 32] };
+        Keys { cids: cids.iter().map(secret).collect(), probe }
+    }
+
+    #[test]
+    fn a_slower_gateway_does_not_bring_old_keys_back() {
+        let current = keys(&[3, 4], 2);
+        assert!(keys(&[4, 5], 2).replace(&current));
+        assert!(keys(&[4], 2).replace(&current), "an epoch was dropped");
+        assert!(keys(&[3, 4], 3).replace(&current));
+        assert!(!keys(&[3, 4], 2).replace(&current), "the same again");
+        assert!(!keys(&[2, 3], 2).replace(&current));
+        assert!(!keys(&[4, 5], 1).replace(&current));
+    }
+}

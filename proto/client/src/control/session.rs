@@ -1,0 +1,173 @@
+//! One control connection: from the handshake to its end.
+//!
+//! What the gateway says is taken by [`Inbound`], what it has to be told is said by [`Outbound`]; both run at once, so that neither
+//! side of the connection can wait for the other for ever.
+
+mod inbound;
+mod outbound;
+
+use super::picture::Picture;
+use crate::bootstrap::clocks_agree;
+use crate::exchange::{Exchange, Fault};
+use crate::moment::{show, unix};
+use causeway_identity::{ServerRule, client_config};
+use causeway_model::{NodeId, SpiffeId};
+use causeway_transport::{Connection, ConnectionKind, Destination, OverlayEndpoint, close_reason_text};
+use causeway_wire::alpn;
+use causeway_wire::ctl::{Issued, Welcome};
+use causeway_wire::view::Refusal;
+use inbound::Inbound;
+use outbound::Outbound;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How long a handshake may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
+
+/// What a session is asked to ask.
+pub(super) enum Request {
+    /// A new SVID.
+    Renew { csr: Vec<u8>, answer: oneshot::Sender<Result<Issued, String>> },
+    /// To say goodbye; answered when the gateway has it.
+    Goodbye(oneshot::Sender<()>),
+}
+
+/// What happened to a session.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The gateway welcomed it.
+    Connected,
+    /// The registration stands.
+    Registered,
+    /// The registration was refused; whether that is for good.
+    Refused { refusal: Refusal, fatal: bool },
+    /// The gateway is about to stop.
+    Draining,
+    /// It ended; `None` when this side ended it.
+    Ended { lost: Option<String>, lived: Duration },
+}
+
+/// A session to run.
+pub(super) struct Session {
+    pub(super) picture: Arc<Picture>,
+    pub(super) endpoint: OverlayEndpoint,
+    pub(super) node: NodeId,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) events: mpsc::Sender<(NodeId, Event)>,
+    pub(super) stop: CancellationToken,
+}
+
+/// What both directions of a session know.
+struct Dialogue {
+    node: NodeId,
+    events: mpsc::Sender<(NodeId, Event)>,
+    pending: Mutex<Pending>,
+    /// The answer to the last registration.
+    registered: watch::Sender<Option<Result<(), Refusal>>>,
+}
+
+/// The requests that wait for an answer.
+#[derive(Default)]
+struct Pending {
+    last: u32,
+    registration: Option<u32>,
+    renewals: BTreeMap<u32, oneshot::Sender<Result<Issued, String>>>,
+}
+
+impl Pending {
+    fn next(&mut self) -> u32 {
+        // 0 stands for no request in particular
+        self.last = self.last.wrapping_add(1).max(1);
+        self.last
+    }
+}
+
+impl Dialogue {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn tell(&self, event: Event) {
+        // without a supervisor the process is ending
+        let _ = self.events.send((self.node, event)).await;
+    }
+}
+
+impl Session {
+    /// Runs until the connection is lost or the session is stopped, and says so.
+    pub(super) async fn run(self) {
+        let (events, node, stop, began) = (self.events.clone(), self.node, self.stop.clone(), Instant::now());
+        let lost = tokio::select! {
+            biased;
+            // dropping the connection closes it with code 0, done
+            () = stop.cancelled() => None,
+            lost = self.live() => Some(lost),
+        };
+        let _ = events.send((node, Event::Ended { lost, lived: began.elapsed() })).await;
+    }
+
+    /// Why it ended.
+    async fn live(self) -> String {
+        let connection = match self.connect().await {
+            Ok(connection) => connection,
+            Err(cause) => return cause,
+        };
+        match Exchange::open(&connection, Some(self.picture.workload)).await {
+            Ok(exchange) => match self.check(&exchange.welcome) {
+                Ok(()) => self.talk(exchange).await,
+                Err(cause) => cause,
+            },
+            Err(fault) => fault.to_string(),
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
+        let (cluster, node) = (&self.picture.cluster, self.node);
+        let rule = ServerRule::GatewayNode(SpiffeId::gateway(&cluster.trust_domain, node));
+        let tls = client_config(rule, &self.picture.bundles, Some(&self.picture.svid), alpn::CTL)
+            .map_err(|error| error.to_string())?;
+        let destination = Destination::Gateway { cluster: cluster.id, node };
+        let connecting = self
+            .endpoint
+            .connect(destination, tls, "gateway", ConnectionKind::Control)
+            .map_err(|error| error.to_string())?;
+        match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
+            Ok(connected) => connected.map_err(|error| close_reason_text(&error)),
+            Err(_) => Err(format!("no answer within {CONNECT_WITHIN:?}")),
+        }
+    }
+
+    fn check(&self, welcome: &Welcome) -> Result<(), String> {
+        let cluster = &self.picture.cluster;
+        if welcome.cluster.id != cluster.id || welcome.node != self.node {
+            return Err(format!("gateway {} of cluster {} answered", welcome.node, welcome.cluster.name));
+        }
+        let (ours, theirs) = (unix(SystemTime::now()), welcome.unix_time);
+        if !clocks_agree(ours, theirs) {
+            let (gateway, ours, theirs) = (self.node, show(ours), show(theirs));
+            tracing::warn!(%gateway, ours, theirs, "the clocks differ by more than 5 minutes: correct the wrong one");
+        }
+        Ok(())
+    }
+
+    async fn talk(self, exchange: Exchange) -> String {
+        let Exchange { reader, writer, .. } = exchange;
+        let dialogue = Arc::new(Dialogue {
+            node: self.node,
+            events: self.events,
+            pending: Mutex::default(),
+            registered: watch::Sender::new(None),
+        });
+        dialogue.tell(Event::Connected).await;
+        let inbound = Inbound::new(reader, self.picture.clone(), dialogue.clone());
+        let outbound = Outbound::new(writer, self.picture, dialogue, self.requests);
+        let ended: Fault = tokio::select! {
+            ended = inbound.run() => ended,
+            ended = outbound.run() => ended,
+        };
+        ended.to_string()
+    }
+}

@@ -1,0 +1,87 @@
+//! What a gateway says on a control connection.
+
+use super::{Dialogue, Event, Picture};
+use crate::exchange::Fault;
+use crate::refusal::{Gravity, registration};
+use causeway_transport::FrameReader;
+use causeway_wire::ctl::ToSidecar;
+use causeway_wire::view::Refusal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a registry may lag behind the one that this sidecar joined through.
+const LAG: Duration = Duration::from_secs(5);
+
+pub(super) struct Inbound {
+    reader: FrameReader,
+    picture: Arc<Picture>,
+    dialogue: Arc<Dialogue>,
+    refused_since: Option<Instant>,
+}
+
+impl Inbound {
+    pub(super) fn new(reader: FrameReader, picture: Arc<Picture>, dialogue: Arc<Dialogue>) -> Self {
+        Self { reader, picture, dialogue, refused_since: None }
+    }
+
+    /// Takes messages until the stream ends, and says why it did.
+    pub(super) async fn run(mut self) -> Fault {
+        loop {
+            match self.reader.next::<ToSidecar>().await {
+                Ok(Some(message)) => self.take(message).await,
+                Ok(None) => return Fault::Protocol("it ended the stream"),
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    async fn take(&mut self, message: ToSidecar) {
+        match message {
+            ToSidecar::Registered(told) => {
+                let expected = self.dialogue.pending().registration == Some(told.request);
+                if expected {
+                    self.refused_since = None;
+                    self.dialogue.registered.send_replace(Some(Ok(())));
+                    self.dialogue.tell(Event::Registered).await;
+                }
+            }
+            ToSidecar::Issued(issued) => {
+                let waiting = self.dialogue.pending().renewals.remove(&issued.request);
+                if let Some(answer) = waiting {
+                    // whoever asked may have given up
+                    let _ = answer.send(Ok(issued));
+                }
+            }
+            ToSidecar::Refused(refusal) => self.refused(refusal).await,
+            ToSidecar::Draining(_) => self.dialogue.tell(Event::Draining).await,
+            other => {
+                if !self.picture.learn(other) {
+                    tracing::debug!(gateway = %self.dialogue.node, "a message that breaks a rule was dropped");
+                }
+            }
+        }
+    }
+
+    async fn refused(&mut self, refusal: Refusal) {
+        let (registering, renewing) = {
+            let mut pending = self.dialogue.pending();
+            let renewing = pending.renewals.remove(&refusal.request);
+            (pending.registration == Some(refusal.request), renewing)
+        };
+        if let Some(answer) = renewing {
+            let _ = answer.send(Err(format!("{} ({})", refusal.message, refusal.reason)));
+        } else if registering {
+            let since = *self.refused_since.get_or_insert_with(Instant::now);
+            let fatal = match registration(&refusal.reason) {
+                Gravity::Fatal => true,
+                Gravity::FatalIfItLasts => since.elapsed() >= LAG,
+                Gravity::Transient => false,
+            };
+            self.dialogue.registered.send_replace(Some(Err(refusal.clone())));
+            self.dialogue.tell(Event::Refused { refusal, fatal }).await;
+        } else {
+            let (gateway, reason, message) = (self.dialogue.node, refusal.reason, refusal.message);
+            tracing::warn!(%gateway, reason, message, "a gateway refused a request");
+        }
+    }
+}

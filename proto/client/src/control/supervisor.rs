@@ -1,0 +1,287 @@
+//! Keeps sessions with the best gateways, and says how they are. The only writer of [`ControlState`].
+
+use super::choose::{Candidate, Held, plan};
+use super::picture::{ControlState, Picture};
+use super::registration::RegistrationError;
+use super::session::{Event, Request, Session};
+use crate::throttle::Throttle;
+use causeway_model::{GatewayRole, NodeId};
+use causeway_runtime::{Backoff, Tasks};
+use causeway_transport::OverlayEndpoint;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How often the gateways are looked at: one that died is replaced within twice this.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long no gateway must have answered before the sidecar calls itself alone.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
+/// The same right after the start, when no probe has been answered yet.
+const ALONE_AT_START_AFTER: Duration = Duration::from_secs(3);
+/// The shortest and the longest wait before a gateway that failed is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A session that lived this long was a success.
+const LIVED: Duration = Duration::from_secs(10);
+/// How long a gateway that said that it would stop is left alone.
+const DRAINED: Duration = Duration::from_secs(3);
+/// How often the loss of one gateway's session is told.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+/// The most events that wait; sessions wait when there are more.
+const EVENTS: usize = 64;
+/// The most requests that wait in a session.
+const REQUESTS: usize = 8;
+
+/// A session that runs.
+struct Running {
+    stop: CancellationToken,
+    requests: mpsc::Sender<Request>,
+    connected: bool,
+    registered: bool,
+    refused: Option<(RegistrationError, bool)>,
+    draining: bool,
+}
+
+/// What is known of a gateway beyond its session.
+struct Past {
+    alive: bool,
+    /// Since when it has answered, or not.
+    since: Instant,
+    backoff: Backoff,
+    retry_at: Instant,
+    cause: Option<String>,
+    say: Throttle,
+}
+
+impl Past {
+    fn new(now: Instant) -> Self {
+        let backoff = Backoff::new(RETRY.0, RETRY.1);
+        Self { alive: false, since: now, backoff, retry_at: now, cause: None, say: Throttle::new(SAY_EVERY) }
+    }
+}
+
+pub(super) struct Supervisor {
+    picture: Arc<Picture>,
+    endpoint: OverlayEndpoint,
+    count: usize,
+    tasks: Tasks,
+    tell: mpsc::Sender<(NodeId, Event)>,
+    events: mpsc::Receiver<(NodeId, Event)>,
+    running: BTreeMap<NodeId, Running>,
+    past: BTreeMap<NodeId, Past>,
+    lonely_since: Option<Instant>,
+    alone_after: Duration,
+}
+
+impl Supervisor {
+    pub(super) fn new(picture: Arc<Picture>, endpoint: OverlayEndpoint, count: usize, tasks: Tasks) -> Self {
+        let (tell, events) = mpsc::channel(EVENTS);
+        Self {
+            picture,
+            endpoint,
+            count,
+            tasks,
+            tell,
+            events,
+            running: BTreeMap::new(),
+            past: BTreeMap::new(),
+            lonely_since: None,
+            alone_after: ALONE_AT_START_AFTER,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let token = self.tasks.token();
+        loop {
+            self.look(Instant::now());
+            tokio::select! {
+                () = token.cancelled() => return,
+                event = self.events.recv() => {
+                    if let Some((node, event)) = event {
+                        self.take(node, event, Instant::now());
+                    }
+                }
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
+        let candidates = self.candidates(now);
+        let alive = self.past.values().filter(|past| past.alive).count();
+        self.picture.metrics.gateways_alive.set(i64::try_from(alive).unwrap_or(i64::MAX));
+        if !self.picture.leaving.is_cancelled() {
+            let held: Vec<Held> = self
+                .running
+                .iter()
+                .map(|(&node, session)| Held { node, ready: session.registered || session.refused.is_some() })
+                .collect();
+            let plan = plan(self.picture.workload, self.count, &candidates, &held);
+            plan.start.into_iter().for_each(|node| self.start(node));
+            for node in plan.stop {
+                if let Some(session) = self.running.get(&node) {
+                    session.stop.cancel();
+                }
+            }
+        }
+        self.publish(now, alive > 0);
+    }
+
+    /// The gateways that speak the control protocol, as seen at `now`.
+    fn candidates(&mut self, now: Instant) -> Vec<Candidate> {
+        let facts = self.picture.gateways.borrow().clone();
+        let answering: BTreeSet<NodeId> =
+            self.picture.overlay.gateways().iter().filter(|status| status.alive).map(|s| s.node).collect();
+        self.past.retain(|node, _| facts.iter().any(|gateway| gateway.node == *node));
+        let mut candidates = Vec::new();
+        for gateway in facts.iter() {
+            let node = gateway.node;
+            let past = self.past.entry(node).or_insert_with(|| Past::new(now));
+            let alive = answering.contains(&node);
+            if std::mem::replace(&mut past.alive, alive) != alive {
+                past.since = now;
+            }
+            if gateway.role != GatewayRole::Gateway {
+                continue;
+            }
+            let blocked = match self.running.get(&node) {
+                Some(session) => session.draining,
+                None => now < past.retry_at,
+            };
+            let since = now.saturating_duration_since(past.since);
+            let distance = self.picture.distance(gateway);
+            candidates.push(Candidate { node, distance, alive, since, blocked });
+        }
+        candidates
+    }
+
+    fn start(&mut self, node: NodeId) {
+        let (requests, receiver) = mpsc::channel(REQUESTS);
+        let stop = self.tasks.token().child_token();
+        let session = Session {
+            picture: self.picture.clone(),
+            endpoint: self.endpoint.clone(),
+            node,
+            requests: receiver,
+            events: self.tell.clone(),
+            stop: stop.clone(),
+        };
+        self.tasks.spawn(format!("control-session-{node}"), session.run());
+        let running =
+            Running { stop, requests, connected: false, registered: false, refused: None, draining: false };
+        self.running.insert(node, running);
+    }
+
+    fn take(&mut self, node: NodeId, event: Event, now: Instant) {
+        if let Event::Ended { lost, lived } = event {
+            return self.ended(node, lost, lived, now);
+        }
+        let Some(session) = self.running.get_mut(&node) else { return };
+        match event {
+            Event::Connected => {
+                session.connected = true;
+                self.picture.set_session(node, Some(session.requests.clone()));
+                self.picture.metrics.connections.inc();
+                tracing::info!(gateway = %node, "control connection stands");
+            }
+            Event::Registered => {
+                session.registered = true;
+                session.refused = None;
+                if let Some(past) = self.past.get_mut(&node) {
+                    past.cause = None;
+                }
+            }
+            Event::Refused { refusal, fatal } => {
+                let error = RegistrationError { reason: refusal.reason, message: refusal.message };
+                session.registered = false;
+                let news =
+                    session.refused.as_ref().is_none_or(|(known, was)| *known != error || *was != fatal);
+                if news {
+                    tracing::error!(gateway = %node, reason = error.reason, message = error.message, fatal, "the gateway refused to register this workload");
+                }
+                session.refused = Some((error, fatal));
+            }
+            Event::Draining => {
+                session.draining = true;
+                tracing::info!(gateway = %node, "the gateway is about to stop");
+            }
+            Event::Ended { .. } => {}
+        }
+    }
+
+    fn ended(&mut self, node: NodeId, lost: Option<String>, lived: Duration, now: Instant) {
+        let Some(session) = self.running.remove(&node) else { return };
+        self.picture.set_session(node, None);
+        if session.connected {
+            self.picture.metrics.connections.dec();
+        }
+        let leaving = self.picture.leaving.is_cancelled();
+        let Some(past) = self.past.get_mut(&node) else { return };
+        if session.draining {
+            past.retry_at = now + DRAINED;
+        }
+        let Some(cause) = lost.filter(|_| !leaving) else { return };
+        self.picture.metrics.reconnects.inc();
+        if lived >= LIVED && session.connected {
+            past.backoff.reset();
+        }
+        past.retry_at = past.retry_at.max(now + past.backoff.next_delay(rand::random()));
+        if past.say.pass(now) {
+            let stood = session.connected;
+            tracing::warn!(gateway = %node, stood, cause, "control connection lost, trying again");
+        }
+        past.cause = Some(cause);
+    }
+
+    fn publish(&mut self, now: Instant, any_alive: bool) {
+        let connected: Vec<NodeId> =
+            self.running.iter().filter(|(_, session)| session.connected).map(|(&node, _)| node).collect();
+        let lonely = connected.is_empty() || !any_alive;
+        self.lonely_since = if lonely { Some(self.lonely_since.unwrap_or(now)) } else { None };
+        let leaving = self.picture.leaving.is_cancelled();
+        let alone_since = self
+            .lonely_since
+            .filter(|&since| !leaving && now.saturating_duration_since(since) >= self.alone_after);
+        if !lonely {
+            self.alone_after = ALONE_AFTER;
+        }
+        let registered = self.running.values().any(|session| session.registered);
+        let refused = || self.running.values().find_map(|session| session.refused.clone());
+        let refused = if registered { None } else { refused() };
+        let lost = || self.past.iter().find_map(|(node, past)| Some((node, past.cause.as_ref()?)));
+        let error = match &refused {
+            Some((error, _)) => Some(error.to_string()),
+            None if registered => None,
+            None => lost().map(|(node, cause)| format!("gateway {node}: {cause}")),
+        };
+        let registration_error = refused.filter(|(_, fatal)| *fatal).map(|(error, _)| error);
+        self.say_alone(alone_since, any_alive, connected.len());
+        let state = ControlState { connected, registered, error, registration_error, alone_since };
+        self.picture.state.send_if_modified(|known| {
+            let news = *known != state;
+            *known = state;
+            news
+        });
+    }
+
+    /// Logs the beginning and the end of being alone.
+    fn say_alone(&self, alone_since: Option<Instant>, any_alive: bool, connections: usize) {
+        let was = self.picture.state.borrow().alone_since;
+        self.picture.metrics.alone.set(i64::from(alone_since.is_some()));
+        match (was, alone_since) {
+            (None, Some(_)) => tracing::warn!(
+                probes_answered = any_alive,
+                known_services = self.picture.views.count_known(),
+                svid_expires_at =
+                    crate::moment::show(crate::moment::unix(self.picture.svid.current().not_after())),
+                "no gateway answers: connections inside the cluster go on, services are used as last known, and nothing \
+                 new is learned until a gateway is back"
+            ),
+            (Some(since), None) => {
+                tracing::info!(after = ?since.elapsed(), connections, "gateways answer again");
+            }
+            _ => {}
+        }
+    }
+}

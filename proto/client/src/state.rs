@@ -1,0 +1,132 @@
+//! The state folder: the identity and what was last learned, kept over a restart.
+//!
+//! Two files: `identity.pem` (key and SVID) and `state.json` (the cluster, its bundles and gateways, the services in use),
+//! both of mode 0600 and each written whole or not at all. The folder is locked for as long as the process lives.
+
+mod error;
+
+pub use error::StateError;
+
+use causeway_identity::{Svid, TrustBundle};
+use causeway_model::{ClusterFacts, GatewayFacts};
+use causeway_runtime::files::{self, DirLock};
+use causeway_wire::view::ServiceView;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The name of the file with key and SVID.
+const IDENTITY: &str = "identity.pem";
+/// The name of the file with everything else.
+const STATE: &str = "state.json";
+/// The format that this release writes and reads.
+const FORMAT: u32 = 1;
+/// The largest identity that is read, in bytes.
+const MAX_IDENTITY: u64 = 1 << 20;
+/// The largest state that is read and written, in bytes.
+const MAX_STATE: usize = 64 << 20;
+
+/// What was last learned of the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    /// The cluster.
+    pub(crate) cluster: ClusterFacts,
+    /// Its bundle and those of linked clusters.
+    pub(crate) bundles: Vec<TrustBundle>,
+    /// Its gateways.
+    pub(crate) gateways: Vec<GatewayFacts>,
+    /// The services that were in use.
+    pub(crate) services: Vec<ServiceView>,
+}
+
+/// [`Known`] as it is on disk.
+#[derive(Serialize, Deserialize)]
+struct OnDisk<K> {
+    format: u32,
+    known: K,
+}
+
+/// Only the format, so that the state of another release is told from a damaged one.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// What a state folder held.
+#[derive(Debug, Default)]
+pub(crate) struct Saved {
+    /// The identity, expired or not.
+    pub(crate) identity: Option<Svid>,
+    /// What was last learned.
+    pub(crate) known: Option<Known>,
+}
+
+/// A locked state folder.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    dir: PathBuf,
+    _lock: DirLock,
+}
+
+impl StateDir {
+    /// Creates the folder if need be, locks it, and reads what is in it.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Saved), StateError> {
+        files::create_private_dir(dir)?;
+        let state = Self { dir: dir.to_owned(), _lock: files::lock_dir(dir)? };
+        let saved = Saved { identity: state.read_identity()?, known: state.read_known()? };
+        Ok((state, saved))
+    }
+
+    /// Writes key and SVID.
+    pub(crate) fn save_identity(&self, svid: &Svid) -> Result<(), StateError> {
+        Ok(files::write_private(self.dir.join(IDENTITY), svid.to_pem().as_bytes())?)
+    }
+
+    /// Writes what was learned. Services are left out where they would make the file too large to be read again.
+    pub(crate) fn save_known(&self, known: &Known) -> Result<(), StateError> {
+        let path = self.dir.join(STATE);
+        let mut text = encode(&path, known)?;
+        if text.len() > MAX_STATE {
+            tracing::warn!(path = %path.display(), size = text.len(), "the services in use are too many to be saved");
+            text = encode(&path, &Known { services: Vec::new(), ..known.clone() })?;
+        }
+        Ok(files::write_private(&path, &text)?)
+    }
+
+    fn read_identity(&self) -> Result<Option<Svid>, StateError> {
+        let path = self.dir.join(IDENTITY);
+        let Some(bytes) = read(&path, MAX_IDENTITY)? else { return Ok(None) };
+        let damaged = |cause: String| StateError::Damaged { path: path.clone(), cause };
+        let text = std::str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;
+        Svid::from_pem(text).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    fn read_known(&self) -> Result<Option<Known>, StateError> {
+        let path = self.dir.join(STATE);
+        let Some(bytes) = read(&path, MAX_STATE as u64)? else { return Ok(None) };
+        let damaged =
+            |error: serde_json::Error| StateError::Damaged { path: path.clone(), cause: error.to_string() };
+        let Format { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if format != FORMAT {
+            return Err(StateError::OtherRelease { path, format });
+        }
+        let on_disk: OnDisk<Known> = serde_json::from_slice(&bytes).map_err(damaged)?;
+        Ok(Some(on_disk.known))
+    }
+}
+
+fn encode(path: &Path, known: &Known) -> Result<Vec<u8>, StateError> {
+    serde_json::to_vec(&OnDisk { format: FORMAT, known })
+        .map_err(|error| StateError::Encode { path: path.to_owned(), cause: error.to_string() })
+}
+
+/// The content of a file; `None` if there is none.
+fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StateError> {
+    match files::read_limited(path, max) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! A gateway that speaks `causeway-ctl/1` out of a script, on a real socket with real certificates.
+
+use causeway_identity::{BundleStore, ClientAuth, ClusterCa, KeyPair, Svid, SvidSource, server_config};
+use causeway_model::{
+    ClusterFacts, ClusterId, Epoch, GatewayFacts, GatewayRole, Locality, NodeId, ServiceName, SpiffeId,
+    WorkloadId,
+};
+use causeway_transport::forward::{ForwardSocket, ReceiveBatch};
+use causeway_transport::gateway::{GatewayEndpoint, OwnPackets};
+use causeway_transport::{Connection, FrameReader, FrameWriter, TransportSettings, exporter, peer_identity};
+use causeway_wire::ctl::{Attached, Issued, Registered, ToGateway, ToSidecar, Welcome};
+use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ProbeScope, ResponderState, verify, workload_key};
+use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, TokenCore, verify_join_proof};
+use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceView, VersionInfo};
+use causeway_wire::{Cid, CloseCode, alpn};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::broadcast;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const PROBE_KEY: [u8; 32] = [9; 32];
+const TOKEN: ([u8; 8], [u8; 32]) = ([1; 8], [2; 32]);
+
+/// What the gateways of one cluster share, and what they do.
+pub(crate) struct World {
+    pub(crate) ca: ClusterCa,
+    pub(crate) facts: ClusterFacts,
+    pub(crate) gateways: Mutex<Vec<GatewayFacts>>,
+    pub(crate) heard: Mutex<Vec<(NodeId, ToGateway)>>,
+    pub(crate) services: Mutex<BTreeMap<ServiceName, ServiceView>>,
+    /// How often the token may still be used.
+    pub(crate) uses: AtomicU64,
+    /// How far the gateways' clocks are ahead, in seconds.
+    pub(crate) ahead: AtomicU64,
+    pub(crate) ttl: Mutex<Duration>,
+    pub(crate) refuse: Mutex<Option<Refusal>>,
+    pub(crate) push: broadcast::Sender<ToSidecar>,
+    next: AtomicU64,
+}
+
+impl World {
+    pub(crate) fn new(domain: &str) -> Arc<Self> {
+        let trust_domain = domain.parse().unwrap();
+        let ca = ClusterCa::create(&trust_domain, SystemTime::now()).unwrap();
+        let locality = Locality { region: "us-ashburn-1".to_owned(), zone: "AD-1".to_owned() };
+        let facts = ClusterFacts {
+            name: "iad".parse().unwrap(),
+            id: ClusterId::new(7).unwrap(),
+            trust_domain,
+            locality,
+        };
+        Arc::new(Self {
+            ca,
+            facts,
+            gateways: Mutex::default(),
+            heard: Mutex::default(),
+            services: Mutex::default(),
+            uses: AtomicU64::new(1),
+            ahead: AtomicU64::new(0),
+            ttl: Mutex::new(HOUR),
+            refuse: Mutex::default(),
+            push: broadcast::channel(16).0,
+            next: AtomicU64::new(100),
+        })
+    }
+
+    pub(crate) fn token(&self, gateways: &[SocketAddr], services: &[&str]) -> JoinToken {
+        let core = TokenCore {
+            id: TOKEN.0,
+            secret: TOKEN.1,
+            cluster: self.facts.name.clone(),
+            cluster_id: self.facts.id,
+            trust_domain: self.facts.trust_domain.clone(),
+            root_fingerprint: self.ca.bundle().fingerprint(),
+            gateways: gateways.iter().map(|addr| (*addr).into()).collect(),
+            expires_at: unix_now() + 600,
+        };
+        let services = services.iter().map(|service| service.parse().unwrap());
+        JoinToken { core, join: JoinFor::Workload(services.collect()) }
+    }
+
+    pub(crate) fn cid_keys(&self) -> Vec<CidSecret> {
+        vec![CidSecret { epoch: Epoch(1), key: [8; 16] }]
+    }
+
+    fn probe_key(&self, workload: WorkloadId) -> ProbeSecret {
+        ProbeSecret { epoch: Epoch(1), key: workload_key(&PROBE_KEY, workload) }
+    }
+
+    fn issue(&self, request: u32, csr: &[u8], id: &SpiffeId) -> ToSidecar {
+        let chain = self.ca.sign_svid(csr, id, SystemTime::now(), *self.ttl.lock().unwrap()).unwrap();
+        let bundle = BundleView {
+            trust_domain: self.facts.trust_domain.clone(),
+            roots: vec![self.ca.root_der().to_vec()],
+        };
+        Issued { request, chain, bundle }.into()
+    }
+
+    /// Whether a gateway has heard a message that `wanted` accepts.
+    pub(crate) fn has_heard(&self, wanted: impl Fn(NodeId, &ToGateway) -> bool) -> bool {
+        self.heard.lock().unwrap().iter().any(|(node, message)| wanted(*node, message))
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A running gateway; dropping it stops it in good order.
+pub(crate) struct FakeGateway {
+    pub(crate) node: NodeId,
+    pub(crate) addr: SocketAddr,
+    dead: Arc<AtomicBool>,
+    endpoint: GatewayEndpoint,
+}
+
+impl FakeGateway {
+    /// Starts gateway `node` on `addr` and adds it to the cluster.
+    pub(crate) fn start(world: &Arc<World>, node: u64, addr: &str) -> Self {
+        let node = NodeId(node);
+        let socket = ForwardSocket::bind_group(addr.parse().unwrap(), 1).unwrap().remove(0);
+        let addr = socket.local_addr();
+        let packets = OwnPackets::new();
+        let key = KeyPair::generate().unwrap();
+        let id = SpiffeId::gateway(&world.facts.trust_domain, node);
+        let chain = world.ca.sign_svid(&key.csr().unwrap(), &id, SystemTime::now(), HOUR).unwrap();
+        let bundles = BundleStore::new();
+        bundles.set(world.ca.bundle()).unwrap();
+        let svid = SvidSource::new(Svid::new(chain, key).unwrap());
+        let root = world.ca.root_der().to_vec();
+        let tls = server_config(&svid, &bundles, &[alpn::CTL], ClientAuth::Optional, Some(root)).unwrap();
+        let endpoint = GatewayEndpoint::new(
+            &packets,
+            vec![socket.try_clone().unwrap()],
+            (world.facts.id, node),
+            tls,
+            &TransportSettings::default(),
+        )
+        .unwrap();
+        world.gateways.lock().unwrap().push(GatewayFacts {
+            node,
+            role: GatewayRole::Gateway,
+            locality: world.facts.locality.clone(),
+            cluster_addrs: vec![addr.into()],
+            link_addrs: Vec::new(),
+        });
+        let dead = Arc::new(AtomicBool::new(false));
+        let stop = dead.clone();
+        std::thread::spawn(move || pump(&socket, &packets, node, &stop));
+        tokio::spawn(serve(world.clone(), endpoint.clone(), node));
+        Self { node, addr, dead, endpoint }
+    }
+}
+
+impl FakeGateway {
+    /// From now on it answers to nothing, as if it had been killed.
+    pub(crate) fn crash(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for FakeGateway {
+    fn drop(&mut self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.endpoint.close(CloseCode::GoingAway, "");
+    }
+}
+
+/// Answers probes and hands over the gateway's own packets, until it is dead.
+fn pump(socket: &ForwardSocket, packets: &OwnPackets, node: NodeId, dead: &AtomicBool) {
+    let mut batch = ReceiveBatch::new();
+    while !dead.load(Ordering::Relaxed) {
+        if socket.receive(&mut batch).unwrap() == 0 {
+            std::thread::sleep(Duration::from_micros(500));
+            continue;
+        }
+        for message in batch.iter() {
+            for datagram in message.data.chunks(message.stride) {
+                if let Some(answer) = answer(datagram, node) {
+                    let _ = socket.send_to(&answer, message.from);
+                } else if destination(datagram).is_some_and(|to| to == node || to == NodeId::ANY) {
+                    packets.push(message.from, message.ecn, datagram, datagram.len());
+                }
+            }
+        }
+    }
+}
+
+fn answer(datagram: &[u8], node: NodeId) -> Option<[u8; PROBE_LEN]> {
+    let bytes: &[u8; PROBE_LEN] = datagram.try_into().ok()?;
+    let probe = Probe::decode(bytes)?;
+    let key = workload_key(&PROBE_KEY, WorkloadId(probe.sender));
+    if !verify(bytes, &key) {
+        return None;
+    }
+    let answer = Answer {
+        scope: ProbeScope::Workload,
+        state: ResponderState::Ready,
+        interval_ms: 0,
+        responder: node.0,
+        seq: probe.seq,
+        cookie: [5; 16],
+    };
+    Some(answer.encode(&key))
+}
+
+fn destination(datagram: &[u8]) -> Option<NodeId> {
+    let at = if datagram.first()? & 0x80 == 0 { 1 } else { 6 };
+    Cid::from_slice(datagram.get(at..at + 20)?)?.node()
+}
+
+async fn serve(world: Arc<World>, endpoint: GatewayEndpoint, node: NodeId) {
+    while let Some(incoming) = endpoint.accept().await {
+        let world = world.clone();
+        tokio::spawn(async move {
+            if let Ok(connection) = incoming.await {
+                talk(&world, node, &connection).await;
+            }
+        });
+    }
+}
+
+/// Speaks until the connection ends.
+async fn talk(world: &World, node: NodeId, connection: &Connection) -> Option<()> {
+    let (send, recv) = connection.accept_bi().await.ok()?;
+    let (mut writer, mut reader) = (FrameWriter::new(send), FrameReader::new(recv));
+    let mut pushed = world.push.subscribe();
+    loop {
+        let answers = tokio::select! {
+            message = reader.next::<ToGateway>() => {
+                let message = message.ok()??;
+                world.heard.lock().unwrap().push((node, message.clone()));
+                answers(world, node, connection, message)
+            }
+            message = pushed.recv() => vec![message.ok()?],
+        };
+        for answer in answers {
+            writer.send(&answer).await.ok()?;
+        }
+    }
+}
+
+fn answers(world: &World, node: NodeId, connection: &Connection, message: ToGateway) -> Vec<ToSidecar> {
+    let refused = |request: u32, reason: &str| {
+        vec![Refusal { request, reason: reason.to_owned(), message: "no".to_owned() }.into()]
+    };
+    match message {
+        ToGateway::Hello(_) => {
+            let unix_time = unix_now() + world.ahead.load(Ordering::Relaxed);
+            let (version, cluster) = (VersionInfo::current(), world.facts.clone());
+            vec![Welcome { version, cluster, node, unix_time }.into()]
+        }
+        ToGateway::Join(join) => {
+            let bound_to = exporter(connection, EXPORTER_LABEL, b"").unwrap();
+            let verifier = world.token(&[], &[]).core.verifier();
+            if join.token != TOKEN.0 || !verify_join_proof(&verifier, &bound_to, &join.csr, &join.proof) {
+                return refused(join.request, "token-unknown");
+            }
+            let used = |uses: u64| uses.checked_sub(1);
+            if world.uses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, used).is_err() {
+                return refused(join.request, "token-used-up");
+            }
+            let id = format!("spiffe://{}/ns/shop/sa/web", world.facts.trust_domain).parse().unwrap();
+            vec![world.issue(join.request, &join.csr, &id)]
+        }
+        ToGateway::Renew(renew) => {
+            *world.ttl.lock().unwrap() = 24 * HOUR;
+            vec![world.issue(renew.request, &renew.csr, &peer_identity(connection).unwrap())]
+        }
+        ToGateway::Attach(attach) => {
+            let workload = WorkloadId(world.next.fetch_add(1, Ordering::Relaxed));
+            let attached = Attached {
+                request: attach.request,
+                workload,
+                cid_keys: world.cid_keys(),
+                probe_key: world.probe_key(workload),
+                gateways: world.gateways.lock().unwrap().clone(),
+            };
+            vec![attached.into()]
+        }
+        ToGateway::Register(register) => match world.refuse.lock().unwrap().clone() {
+            Some(refusal) => vec![Refusal { request: register.request, ..refusal }.into()],
+            None => vec![Registered { request: register.request }.into()],
+        },
+        ToGateway::Subscribe(subscribe) => {
+            let services = world.services.lock().unwrap();
+            let known = subscribe.services.iter().filter_map(|name| services.get(name));
+            known.map(|view| view.clone().into()).collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,198 @@
+//! One connection to each peer that this sidecar calls.
+//!
+//! Owns that there is one (callers that want the same peer wait for the same attempt), that a dead one is forgotten, and
+//! that a peer which failed is left alone for a while. Which peer to use is chosen elsewhere.
+
+use super::connect::{Connector, Dial};
+use crate::access::Direction;
+use crate::choose::Target;
+use crate::failure::Failure;
+use crate::peer::Peer;
+use causeway_transport::{close, close_reason, close_reason_text};
+use causeway_wire::CloseCode;
+use rustc_hash::FxHashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A connection without streams is closed after so long.
+const IDLE: Duration = Duration::from_secs(300);
+/// How long a target is left alone after its first failure; doubles with each further one.
+const COOL_FIRST: Duration = Duration::from_millis(500);
+/// The longest that a target is left alone.
+const COOL_MOST: Duration = Duration::from_secs(30);
+/// The most failures that are remembered; beyond it those that are over are dropped.
+const MAX_COOLING: usize = 4096;
+
+type Outcome = Option<Result<Arc<Peer>, Failure>>;
+
+enum Slot {
+    Connecting(watch::Receiver<Outcome>),
+    Up(Arc<Peer>),
+}
+
+#[derive(Clone, Copy)]
+struct Cooling {
+    until: Instant,
+    failures: u32,
+}
+
+#[derive(Default)]
+struct State {
+    slots: FxHashMap<Target, Slot>,
+    cooling: FxHashMap<Target, Cooling>,
+}
+
+/// The connections that this sidecar has begun. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    connector: Arc<Connector>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Pool {
+    pub(crate) fn new(connector: Connector) -> Self {
+        Self { connector: Arc::new(connector), state: Arc::default() }
+    }
+
+    /// The peer behind `target`, if a connection to it stands.
+    pub(crate) fn up(&self, target: Target) -> Option<Arc<Peer>> {
+        match self.lock().slots.get(&target) {
+            Some(Slot::Up(peer)) if peer.is_open() => Some(Arc::clone(peer)),
+            _ => None,
+        }
+    }
+
+    /// How many streams are open to `target`.
+    pub(crate) fn load(&self, target: Target) -> u32 {
+        self.up(target).map_or(0, |peer| peer.streams())
+    }
+
+    /// Whether `target` failed a short while ago.
+    pub(crate) fn is_cooling(&self, target: Target) -> bool {
+        self.lock().cooling.get(&target).is_some_and(|cooling| Instant::now() < cooling.until)
+    }
+
+    /// Leaves `target` alone for a while.
+    pub(crate) fn cool(&self, target: Target) {
+        self.lock().cool(target, Instant::now());
+    }
+
+    /// The peer of `dial`: connected now, or by an attempt that is shared and goes on when this call is dropped.
+    ///
+    /// # Errors
+    /// Why the attempt failed.
+    pub(crate) async fn get(&self, dial: Dial) -> Result<Arc<Peer>, Failure> {
+        let mut waiting = match self.begin(dial) {
+            Slot::Up(peer) => return Ok(peer),
+            Slot::Connecting(waiting) => waiting,
+        };
+        let outcome = waiting.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+        outcome.ok().flatten().unwrap_or(Err(Failure::Connection {
+            endpoint: "the peer".to_owned(),
+            reason: "going-away",
+            text: "this sidecar is shutting down".to_owned(),
+        }))
+    }
+
+    /// Begins to connect, unless that is done or under way, without waiting for it.
+    pub(crate) fn warm(&self, dial: Dial) {
+        drop(self.begin(dial));
+    }
+
+    fn begin(&self, dial: Dial) -> Slot {
+        let target = dial.target;
+        let mut state = self.lock();
+        match state.slots.get(&target) {
+            Some(Slot::Up(peer)) if peer.is_open() => return Slot::Up(Arc::clone(peer)),
+            // an attempt whose task was dropped without an outcome is none
+            Some(Slot::Connecting(waiting))
+                if waiting.has_changed().is_ok() || waiting.borrow().is_some() =>
+            {
+                return Slot::Connecting(waiting.clone());
+            }
+            _ => {}
+        }
+        let (tell, waiting) = watch::channel(None);
+        state.slots.insert(target, Slot::Connecting(waiting.clone()));
+        drop(state);
+        let pool = self.clone();
+        self.connector.tasks.spawn("peer", async move { pool.run(dial, tell).await });
+        Slot::Connecting(waiting)
+    }
+
+    /// Connects, and then lives as long as the connection.
+    async fn run(&self, dial: Dial, tell: watch::Sender<Outcome>) {
+        let target = dial.target;
+        let result = self.connector.connect(&dial).await;
+        let (peer, direct) = match result {
+            Ok((peer, hello)) => (Arc::new(peer), hello.direct),
+            Err(failure) => {
+                self.connector.metrics.connect_failed(failure.reason());
+                tracing::debug!(reason = failure.reason(), %failure, "could not connect to a peer");
+                {
+                    let mut state = self.lock();
+                    state.slots.remove(&target);
+                    state.cool(target, Instant::now());
+                }
+                tell.send_replace(Some(Err(failure)));
+                return;
+            }
+        };
+        let (used, mine) = self.adopt(target, &peer);
+        tell.send_replace(Some(Ok(used)));
+        if mine {
+            self.live(&peer, &direct).await;
+        } else {
+            close(&peer.connection, CloseCode::Superseded, "another connection to this instance stands");
+        }
+    }
+
+    /// Puts a new connection where it is looked for. A peer that a gateway picked may be one that is connected already: then
+    /// that connection is used, and the new one is not.
+    fn adopt(&self, target: Target, peer: &Arc<Peer>) -> (Arc<Peer>, bool) {
+        let own = Target::Endpoint(peer.cluster, peer.instance);
+        let mut state = self.lock();
+        state.cooling.remove(&target);
+        let mut used = Arc::clone(peer);
+        if target != own {
+            match state.slots.get(&own) {
+                Some(Slot::Up(other)) if other.is_open() => used = Arc::clone(other),
+                // whoever waits for that attempt is told by it
+                Some(Slot::Connecting(_)) => {}
+                _ => drop(state.slots.insert(own, Slot::Up(Arc::clone(peer)))),
+            }
+        }
+        state.slots.insert(target, Slot::Up(Arc::clone(&used)));
+        let mine = Arc::ptr_eq(&used, peer);
+        (used, mine)
+    }
+
+    async fn live(&self, peer: &Arc<Peer>, direct: &[SocketAddr]) {
+        let open = &self.connector.metrics.direction(Direction::Outbound).peers;
+        open.inc();
+        tracing::debug!(endpoint = %peer, identity = %peer.identity, "connected");
+        let end = peer.supervise(&self.connector.membership, direct, Some(IDLE)).await;
+        open.dec();
+        tracing::debug!(endpoint = %peer, reason = close_reason(&end), cause = close_reason_text(&end), "disconnected");
+        self.lock().slots.retain(|_, slot| !matches!(slot, Slot::Up(other) if Arc::ptr_eq(other, peer)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn cool(&mut self, target: Target, now: Instant) {
+        if self.cooling.len() >= MAX_COOLING {
+            self.cooling.retain(|_, cooling| now < cooling.until);
+        }
+        let failures = self.cooling.get(&target).map_or(0, |cooling| cooling.failures);
+        let wait = COOL_FIRST.saturating_mul(1 << failures.min(16)).min(COOL_MOST);
+        if self.cooling.len() < MAX_COOLING || failures > 0 {
+            self.cooling.insert(target, Cooling { until: now + wait, failures: failures.saturating_add(1) });
+        }
+    }
+}

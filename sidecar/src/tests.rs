@@ -1,0 +1,6 @@
+//! Two sidecars and what lies between them, on loopback: real QUIC, with a forwarder in place of gateways.
+
+mod endings;
+mod mesh;
+mod traffic;
+mod trust;

@@ -1,0 +1,486 @@
+//! The test's clusters, sidecars, applications, and the forwarder between them.
+
+use crate::access::{Access, Direction};
+use crate::choose::{Chooser, Target};
+use crate::config::{ListenSpec, SidecarConfig, SidecarOptions};
+use crate::direct::Directs;
+use crate::inbound::{Delivery, Inbound};
+use crate::membership::{Discovery, Membership};
+use crate::metrics::SidecarMetrics;
+use crate::outbound::{Connector, Outbound, Pool, Route};
+use causeway_identity::{BundleStore, ClientAuth, ClusterCa, KeyPair, Svid, SvidSource, server_config};
+use causeway_model::{
+    ClusterFacts, ClusterId, Epoch, Health, Locality, NodeId, PortSet, ServiceHandle, ServiceName, SpiffeId,
+    TrustDomain, WorkloadId,
+};
+use causeway_policy::InboundPolicy;
+use causeway_runtime::{Drain, DrainTrigger, Metrics, Tasks, bind_tcp};
+use causeway_transport::{Attachment, GatewayTarget, Overlay, OverlayEndpoint, TransportSettings};
+use causeway_wire::packet::{Datagram, Header};
+use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ResponderState, verify, workload_key};
+use causeway_wire::view::{EndpointView, Offer, ServiceView};
+use causeway_wire::{Cid, CidKey, CidKeys, CidKind, CloseCode, alpn};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What a test waits for at most.
+pub(super) const SOON: Duration = Duration::from_secs(30);
+const CID_SECRET: [u8; 16] = [7; 16];
+const PROBE_SECRET: [u8; 32] = [9; 32];
+
+/// Waits until `condition` holds.
+pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{what} did not happen"));
+}
+
+pub(super) fn service() -> ServiceName {
+    "pay.shop".parse().unwrap()
+}
+
+/// What the clusters call an instance in ENDPOINT ids.
+fn tag(instance: WorkloadId) -> u64 {
+    CidKey::new(Epoch(1), CID_SECRET).endpoint_tag(instance)
+}
+
+/// A cluster with its CA.
+pub(super) struct Cluster {
+    ca: ClusterCa,
+    pub(super) facts: ClusterFacts,
+}
+
+impl Cluster {
+    pub(super) fn new(name: &str, id: u32) -> Self {
+        let trust_domain: TrustDomain = format!("{name}.mesh").parse().unwrap();
+        let facts = ClusterFacts {
+            name: name.parse().unwrap(),
+            id: ClusterId::new(id).unwrap(),
+            trust_domain: trust_domain.clone(),
+            locality: Locality { region: name.into(), zone: "1".into() },
+        };
+        Self { ca: ClusterCa::create(&trust_domain, SystemTime::now()).unwrap(), facts }
+    }
+
+    pub(super) fn id(&self, account: &str) -> SpiffeId {
+        let account = account.parse().unwrap();
+        SpiffeId::workload(&self.facts.trust_domain, &"shop".parse().unwrap(), &account)
+    }
+
+    fn svid(&self, account: &str) -> SvidSource {
+        let key = KeyPair::generate().unwrap();
+        let hour = Duration::from_secs(3600);
+        let chain =
+            self.ca.sign_svid(&key.csr().unwrap(), &self.id(account), SystemTime::now(), hour).unwrap();
+        SvidSource::new(Svid::new(chain, key).unwrap())
+    }
+
+    fn keys(&self) -> CidKeys {
+        CidKeys::new(self.facts.id, [(Epoch(1), CID_SECRET)])
+    }
+
+    /// An offer of the test's service whose servers are `account`, without endpoints.
+    pub(super) fn offer(&self, account: &str) -> Offer {
+        Offer {
+            cluster: self.facts.clone(),
+            handle: None,
+            ports: PortSet::try_from(vec!["80".parse().unwrap()]).unwrap(),
+            identities: vec![self.id(account)],
+            healthy: 1,
+            total: 1,
+            stale_for: None,
+            endpoints: Vec::new(),
+        }
+    }
+
+    /// An endpoint view of `instance`.
+    pub(super) fn endpoint(&self, instance: u64) -> EndpointView {
+        EndpointView {
+            instance: WorkloadId(instance),
+            cid: Cid::endpoint(self.facts.id, Epoch(1), tag(WorkloadId(instance)), 0),
+            locality: self.facts.locality.clone(),
+            weight: 1,
+            health: Health::Healthy,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Tables {
+    clusters: HashMap<ClusterId, CidKeys>,
+    addrs: HashMap<(ClusterId, WorkloadId), SocketAddr>,
+    handles: HashMap<ServiceHandle, WorkloadId>,
+    tags: HashMap<u64, WorkloadId>,
+}
+
+/// Stands for every gateway of every cluster: answers probes and forwards by connection ID.
+pub(super) struct Forwarder {
+    addr: SocketAddr,
+    tables: Arc<Mutex<Tables>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Forwarder {
+    pub(super) fn start(clusters: &[&Cluster]) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // bounds how long the thread outlives the test
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (addr, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let clusters = clusters.iter().map(|cluster| (cluster.facts.id, cluster.keys())).collect();
+        let tables = Arc::new(Mutex::new(Tables { clusters, ..Tables::default() }));
+        let (shared, stopped) = (Arc::clone(&tables), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            while !stopped.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                let mut tables = shared.lock().unwrap();
+                let (bytes, to) = match Datagram::classify(buffer[0]) {
+                    Datagram::Probe => match tables.answer(&buffer[..length], from) {
+                        Some(answer) => (answer.to_vec(), from),
+                        None => continue,
+                    },
+                    Datagram::Quic => match tables.route(&buffer[..length]) {
+                        Some(to) => (buffer[..length].to_vec(), to),
+                        None => continue,
+                    },
+                };
+                drop(tables);
+                let _ = socket.send_to(&bytes, to);
+            }
+        });
+        Self { addr, tables, stop }
+    }
+
+    /// Lets first contact by `handle` reach `instance`.
+    pub(super) fn export(&self, handle: ServiceHandle, instance: u64) {
+        self.tables.lock().unwrap().handles.insert(handle, WorkloadId(instance));
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Tables {
+    fn answer(&mut self, bytes: &[u8], from: SocketAddr) -> Option<[u8; PROBE_LEN]> {
+        let bytes: &[u8; PROBE_LEN] = bytes.try_into().ok()?;
+        let probe = Probe::decode(bytes)?;
+        let key = workload_key(&PROBE_SECRET, WorkloadId(probe.sender));
+        if !verify(bytes, &key) {
+            return None;
+        }
+        self.addrs.insert((probe.cluster, WorkloadId(probe.sender)), from);
+        self.tags.insert(tag(WorkloadId(probe.sender)), WorkloadId(probe.sender));
+        let (scope, seq) = (probe.scope, probe.seq);
+        let state = ResponderState::Ready;
+        Some(Answer { scope, state, interval_ms: 0, responder: 1, seq, cookie: [1; 16] }.encode(&key))
+    }
+
+    fn route(&self, bytes: &[u8]) -> Option<SocketAddr> {
+        let cid: Cid = Header::parse(bytes).ok()?.dcid;
+        let cluster = cid.cluster()?;
+        let instance = match cid.kind()? {
+            CidKind::Workload => self.clusters.get(&cluster)?.open(&cid)?,
+            CidKind::Endpoint => *self.tags.get(&cid.tag()?)?,
+            CidKind::Service => *self.handles.get(&cid.handle()?)?,
+            CidKind::Gateway => return None,
+        };
+        self.addrs.get(&(cluster, instance)).copied()
+    }
+}
+
+/// Says which instances are gone.
+#[derive(Default)]
+pub(super) struct Gone(Mutex<HashMap<(ClusterId, WorkloadId), CancellationToken>>);
+
+impl Gone {
+    fn token(&self, cluster: ClusterId, instance: WorkloadId) -> CancellationToken {
+        self.0.lock().unwrap().entry((cluster, instance)).or_default().clone()
+    }
+
+    pub(super) fn say(&self, cluster: &Cluster, instance: u64) {
+        self.token(cluster.facts.id, WorkloadId(instance)).cancel();
+    }
+}
+
+impl Discovery for Gone {
+    fn gone(&self, cluster: ClusterId, instance: WorkloadId) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.token(cluster, instance).cancelled_owned())
+    }
+}
+
+/// A sidecar without a control plane: what that would tell is told by the test.
+pub(super) struct Node {
+    pub(super) endpoint: OverlayEndpoint,
+    pub(super) overlay: Overlay,
+    pub(super) gone: Arc<Gone>,
+    pub(super) exports: watch::Sender<Arc<InboundPolicy>>,
+    pub(super) view: watch::Sender<Option<Arc<ServiceView>>>,
+    pub(super) trigger: DrainTrigger,
+    pub(super) pool: Pool,
+    outbound: Arc<Outbound>,
+    inbound: Arc<Inbound>,
+    text: Metrics,
+    own: TrustDomain,
+    tasks: Tasks,
+}
+
+/// What a node is made of.
+pub(super) struct Setup<'a> {
+    pub(super) forwarder: &'a Forwarder,
+    pub(super) cluster: &'a Cluster,
+    pub(super) instance: u64,
+    pub(super) account: &'a str,
+    /// Whose certificates it believes.
+    pub(super) believes: &'a [&'a Cluster],
+    /// Where the application of the test's service listens.
+    pub(super) upstream: Option<SocketAddr>,
+    /// Whether it tells where it can be reached directly.
+    pub(super) direct: bool,
+}
+
+impl Setup<'_> {
+    fn config(&self) -> SidecarConfig {
+        let serve = self.upstream.map(|addr| format!("serve = \"pay.shop:80={addr}\"\n")).unwrap_or_default();
+        let text = format!("state-dir = \"/nowhere\"\n{serve}[limits]\nconnect-timeout = \"5s\"");
+        SidecarConfig::from_toml(Path::new("test.toml"), &text, SidecarOptions::default()).unwrap()
+    }
+
+    async fn overlay(&self, tasks: &Tasks) -> Overlay {
+        let overlay = Overlay::bind("127.0.0.1:0".parse().unwrap(), &TransportSettings::default()).unwrap();
+        overlay.attach(Attachment {
+            cluster: self.cluster.facts.id,
+            workload: WorkloadId(self.instance),
+            cid_keys: self.cluster.keys(),
+            probe_key: workload_key(&PROBE_SECRET, WorkloadId(self.instance)),
+            probe_epoch_bits: 1,
+        });
+        overlay.set_gateways(vec![GatewayTarget { node: NodeId(1), addrs: vec![self.forwarder.addr] }]);
+        tasks.spawn("prober", overlay.run_prober(tasks.token()));
+        overlay
+    }
+
+    pub(super) async fn start(self) -> Node {
+        let (tasks, config, metrics) = (Tasks::new(), self.config(), SidecarMetrics::new());
+        let text = Metrics::new();
+        text.registry(|registry| metrics.register(registry));
+        let overlay = self.overlay(&tasks).await;
+        let (svid, bundles) = (self.cluster.svid(self.account), BundleStore::new());
+        bundles.replace_all(self.believes.iter().map(|cluster| cluster.ca.bundle()).collect()).unwrap();
+        let tls = server_config(&svid, &bundles, &[alpn::DATA], ClientAuth::Required, None).unwrap();
+        let endpoint = OverlayEndpoint::new(&overlay, Some(tls), &config.transport).unwrap();
+        let (gone, instance) = (Arc::new(Gone::default()), WorkloadId(self.instance));
+        let membership = Arc::new(Membership {
+            cluster: self.cluster.facts.id,
+            trust_domain: self.cluster.facts.trust_domain.clone(),
+            instance,
+            direct: self.direct.then(|| overlay.local_addr()).into_iter().collect(),
+            svid: svid.clone(),
+            bundles,
+            directs: Directs::new(instance, overlay.clone()),
+            discovery: Arc::clone(&gone) as _,
+        });
+        let (trigger, drain) = Drain::new();
+        let own = self.cluster.facts.trust_domain.clone();
+        let policy = InboundPolicy::new(own.clone(), config.services(), BTreeMap::new());
+        let (exports, policy) = watch::channel(Arc::new(policy));
+        let permits = || Arc::new(Semaphore::new(10_000));
+        let inbound = Arc::new(Inbound {
+            membership: Arc::clone(&membership),
+            policy,
+            delivery: Delivery::new(&config),
+            limits: config.limits.clone(),
+            first_streams: config.transport.max_streams,
+            metrics: metrics.clone(),
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+            peers: permits(),
+            streams: permits(),
+        });
+        tasks.spawn("inbound", Arc::clone(&inbound).accept(endpoint.clone()));
+        let connector = Connector {
+            endpoint: endpoint.clone(),
+            membership,
+            metrics: metrics.clone(),
+            tasks: tasks.clone(),
+            timeout: config.limits.connect_timeout.get(),
+        };
+        let pool = Pool::new(connector);
+        let outbound = Arc::new(Outbound {
+            pool: pool.clone(),
+            chooser: Chooser { own: instance, locality: self.cluster.facts.locality.clone(), most: 8 },
+            svid,
+            limits: config.limits,
+            metrics,
+            drain,
+            gateways: overlay.any_alive(),
+            permits: permits(),
+            cut: tasks.token(),
+        });
+        let mut alive = overlay.any_alive();
+        tokio::time::timeout(SOON, alive.wait_for(|alive| *alive)).await.unwrap().unwrap();
+        let view = watch::Sender::new(None);
+        Node { endpoint, overlay, gone, exports, view, trigger, pool, outbound, inbound, text, own, tasks }
+    }
+}
+
+impl Node {
+    /// A local address that leads to the test's service.
+    pub(super) fn listen(&self) -> SocketAddr {
+        let listener = bind_tcp("test", "--listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let spec = ListenSpec { addr, service: service(), port: 80 };
+        let route = Route { spec, view: self.view.subscribe() };
+        self.tasks.spawn("listen", Arc::clone(&self.outbound).listen(listener, route));
+        addr
+    }
+
+    /// Tells this sidecar who offers the test's service.
+    pub(super) fn learns(&self, offers: Vec<Offer>) {
+        self.view.send_replace(Some(Arc::new(ServiceView { name: service(), offers })));
+    }
+
+    /// Tells this sidecar to whom its cluster exports the test's service.
+    pub(super) fn exports_to(&self, clusters: &[&Cluster]) {
+        let domains: BTreeSet<TrustDomain> =
+            clusters.iter().map(|cluster| cluster.facts.trust_domain.clone()).collect();
+        let ports = PortSet::try_from(vec!["80".parse().unwrap()]).unwrap();
+        let served = BTreeMap::from([(service(), ports)]);
+        let exported = BTreeMap::from([(service(), domains)]);
+        self.exports.send_replace(Arc::new(InboundPolicy::new(self.own.clone(), served, exported)));
+    }
+
+    /// Waits until `count` connections of `direction` ended for `reason`.
+    pub(super) async fn ended(&self, direction: Direction, reason: &str, count: usize) {
+        let line =
+            format!("outcomes_total{{direction=\"{}\",reason=\"{reason}\"}} {count}\n", direction.as_str());
+        let mut last = String::new();
+        let wait = async {
+            loop {
+                last = self.text.encode();
+                if last.contains(&line) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let done = tokio::time::timeout(SOON, wait).await;
+        let outcomes: Vec<&str> = last.lines().filter(|line| line.contains("sidecar_")).collect();
+        assert!(done.is_ok(), "no {line} in {outcomes:#?}");
+    }
+
+    /// The bytes that the tasks of an outbound and of an inbound connection take.
+    pub(super) async fn task_sizes(&self, target: Target) -> (usize, usize) {
+        let (_listener, addr) = application().await;
+        let tcp = TcpStream::connect(addr).await.unwrap();
+        let spec = ListenSpec { addr, service: service(), port: 80 };
+        let route = Route { spec, view: self.view.subscribe() };
+        let access = Access::begin(Direction::Outbound, &SidecarMetrics::new(), self.drain().guard());
+        let permit = Arc::clone(&self.outbound.permits).try_acquire_owned().unwrap();
+        let outbound = Arc::clone(&self.outbound).run(tcp, route, access, permit);
+        let peer = self.pool.up(target).unwrap();
+        let halves = peer.connection.open_bi().await.unwrap();
+        let inbound = crate::inbound::serve_stream(&self.inbound, &peer, halves);
+        (size_of_val(&outbound), size_of_val(&inbound))
+    }
+
+    pub(super) fn drain(&self) -> Drain {
+        self.outbound.drain.clone()
+    }
+
+    /// As a crash: every connection ends at once.
+    pub(super) fn vanish(&self) {
+        self.endpoint.close(CloseCode::GoingAway, "the test is over");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.vanish();
+        self.tasks.cancel();
+    }
+}
+
+/// An application's listener.
+pub(super) async fn application() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+/// An application that answers with what it is told, `tag` first.
+pub(super) async fn echo(tag: &'static [u8]) -> SocketAddr {
+    let (listener, addr) = application().await;
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = tcp.split();
+                if write.write_all(tag).await.is_ok() {
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                }
+                let _ = write.shutdown().await;
+            });
+        }
+    });
+    addr
+}
+
+/// Two sidecars of one cluster: the first calls, the second serves `upstream`.
+pub(super) struct Pair {
+    pub(super) cluster: Cluster,
+    pub(super) client: Node,
+    pub(super) server: Node,
+    pub(super) listen: SocketAddr,
+    pub(super) _forwarder: Forwarder,
+}
+
+pub(super) async fn pair(upstream: SocketAddr) -> Pair {
+    pair_of(upstream, false).await
+}
+
+pub(super) async fn pair_of(upstream: SocketAddr, direct: bool) -> Pair {
+    let cluster = Cluster::new("iad", 1);
+    let forwarder = Forwarder::start(&[&cluster]);
+    let node = |instance, account, upstream| Setup {
+        forwarder: &forwarder,
+        cluster: &cluster,
+        instance,
+        account,
+        believes: &[],
+        upstream,
+        direct,
+    };
+    let client = Setup { believes: &[&cluster], ..node(1, "web", None) }.start().await;
+    let server = Setup { believes: &[&cluster], ..node(2, "pay", Some(upstream)) }.start().await;
+    let mut offer = cluster.offer("pay");
+    offer.endpoints = vec![cluster.endpoint(2)];
+    client.learns(vec![offer]);
+    let listen = client.listen();
+    Pair { client, server, listen, cluster, _forwarder: forwarder }
+}
+
+/// Says `text` and nothing more, and returns what comes back until the end.
+pub(super) async fn ask(addr: SocketAddr, text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let talk = async {
+        let mut tcp = TcpStream::connect(addr).await?;
+        tcp.write_all(text).await?;
+        tcp.shutdown().await?;
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).await.map(|_| answer)
+    };
+    tokio::time::timeout(SOON, talk).await.expect("an answer in time")
+}
