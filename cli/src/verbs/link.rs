@@ -1,0 +1,315 @@
+//! `causeway link`: the agreements with other clusters.
+
+use super::token::whole_seconds;
+use crate::api::{Api, Request};
+use crate::context::Target;
+use crate::failure::Failure;
+use crate::output::{self, Output, Table, instant, list, relative, rtt, seconds, yes_no};
+use anyhow::{Context, Result};
+use causeway_gateway::admin::api::{Accept, CreatedToken, Invite, Link};
+use causeway_model::{ClusterName, Label};
+use causeway_runtime::ConfigDuration;
+use causeway_wire::token::{LinkToken, MAX_TOKEN};
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+/// How long an acceptance may take: the gateway has to reach the other cluster first.
+const ACCEPT: Duration = Duration::from_secs(30);
+
+/// What `causeway link` can do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make a token with which another cluster links to this one
+    Invite(InviteArgs),
+    /// Link to the cluster that made a token
+    Accept(AcceptArgs),
+    /// List the linked clusters
+    List(List),
+    /// Show a link: gateways, paths, refused offers, root certificates
+    Show(Show),
+    /// End a link at once: nothing of that cluster is trusted or carried any more
+    Remove(Remove),
+}
+
+impl Command {
+    pub(crate) fn run(&self) -> Result<()> {
+        match self {
+            Self::Invite(args) => args.run(),
+            Self::Accept(args) => args.run(),
+            Self::List(args) => args.run(),
+            Self::Show(args) => args.run(),
+            Self::Remove(args) => args.run(),
+        }
+    }
+}
+
+const INVITE: &str = "\
+Only the token goes to standard output. It holds addresses of this cluster's gateways, the fingerprint of its root \
+certificate and a secret that works once: hand it over as you would a password.
+
+Examples:
+  causeway link invite --for phx > token
+  causeway link accept - < token                # in phx
+  causeway link invite --context iad --ttl 5m";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = INVITE)]
+pub(crate) struct InviteArgs {
+    /// The only cluster that may accept [default: any]
+    #[arg(long = "for", value_name = "CLUSTER")]
+    for_cluster: Option<ClusterName>,
+    /// For how long it may be accepted
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    ttl: ConfigDuration,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl InviteArgs {
+    fn run(&self) -> Result<()> {
+        let for_cluster = self.for_cluster.as_ref().map(ToString::to_string);
+        let body = Invite { for_cluster, ttl_seconds: Some(whole_seconds(self.ttl)?) };
+        let made: CreatedToken = Api::of(&self.target)?.post("/v1/links/invite", &body)?;
+        let whom = body.for_cluster.as_deref().unwrap_or("any cluster");
+        let until = relative(made.expires_at, SystemTime::now());
+        output::note(&format!("# link token {} for {whom}, works once, until {until}", made.id));
+        output::note("# in the other cluster: causeway link accept TOKEN");
+        output::say(&made.token)
+    }
+}
+
+const ACCEPT_HELP: &str = "\
+The two clusters swap trust bundles, gateway addresses and export summaries. Nothing is exported by it: see \
+`causeway export`. Where both have a service of the same name, it is merged only in the namespaces that the link allows, \
+and definitions of this cluster win.
+
+Examples:
+  causeway link accept cwl1_...
+  ssh iad-1 causeway link invite --for phx | causeway link accept -
+  causeway link accept cwl1_... --merge-namespace shop";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = ACCEPT_HELP)]
+pub(crate) struct AcceptArgs {
+    /// The token, or - to read it from standard input
+    #[arg(value_name = "TOKEN")]
+    token: String,
+    /// A namespace in which the other cluster's services join local ones of the same name; may be given many times
+    /// [default: every namespace]
+    #[arg(long = "merge-namespace", value_name = "NAMESPACE")]
+    merge_namespaces: Vec<Label>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl AcceptArgs {
+    fn run(&self) -> Result<()> {
+        let token = if self.token == "-" { read_token(std::io::stdin())? } else { self.token.clone() };
+        let parsed: LinkToken = token.parse().map_err(|error: causeway_wire::token::TokenError| {
+            Failure::new(error.reason(), error.to_string())
+                .fix("make a token with `causeway link invite` in the other cluster")
+        })?;
+        let namespaces: Vec<_> = self.merge_namespaces.iter().map(ToString::to_string).collect();
+        let body = Accept { token, merge_namespaces: (!namespaces.is_empty()).then_some(namespaces) };
+        let request = Request::post("/v1/links/accept", &body)?.within(ACCEPT);
+        let sent = Api::of(&self.target)?.send(&request);
+        let link: Link = sent.with_context(|| format!("no link to {} was made", parsed.core.cluster))?;
+        self.output.show(&link, details)?;
+        output::note(&format!(
+            "# linked to {}; offer it a service with `causeway export SERVICE`",
+            link.cluster
+        ));
+        Ok(())
+    }
+}
+
+/// A token from a file or pipe.
+fn read_token(input: impl Read) -> Result<String> {
+    let mut text = String::new();
+    // with room for the white space around it
+    let limit = MAX_TOKEN as u64 + 1024;
+    input.take(limit).read_to_string(&mut text).context("cannot read the token from standard input")?;
+    Ok(text.trim().to_owned())
+}
+
+const LIST: &str = "\
+STATE is up, stale (silent: what it offers is used last), or down (none of its gateways answers).
+
+Examples:
+  causeway link list
+  causeway link list -o json";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = LIST)]
+pub(crate) struct List {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl List {
+    fn run(&self) -> Result<()> {
+        let links: Vec<Link> = Api::of(&self.target)?.get("/v1/links")?;
+        self.output.show(&links, |links| table(links))
+    }
+}
+
+fn table(links: &[Link]) -> String {
+    let mut table =
+        Table::new(["CLUSTER", "STATE", "STALE", "REGION", "GATEWAYS", "IMPORTS", "EXPORTS", "RELEASE"]);
+    for link in links {
+        let answering = link.gateways.iter().filter(|gateway| gateway.ports.0 > 0).count();
+        table.row([
+            link.cluster.clone(),
+            link.state.clone(),
+            seconds(link.stale_for),
+            link.region.clone(),
+            format!("{answering}/{}", link.gateways.len()),
+            link.imports.to_string(),
+            link.exports.to_string(),
+            link.release.clone().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+const SHOW: &str = "\
+PORTS is how many of our source ports that gateway answers, RTT what its probes take.
+
+Examples:
+  causeway link show phx
+  causeway link show phx -o yaml";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = SHOW)]
+pub(crate) struct Show {
+    /// The linked cluster
+    #[arg(value_name = "CLUSTER")]
+    cluster: ClusterName,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Show {
+    fn run(&self) -> Result<()> {
+        let link: Link = Api::of(&self.target)?.get(&format!("/v1/links/{}", self.cluster))?;
+        self.output.show(&link, details)
+    }
+}
+
+fn details(link: &Link) -> String {
+    let mut facts = Table::headless();
+    facts.fact("cluster", format!("{} (id {})", link.cluster, link.cluster_id));
+    facts.fact("trust domain", link.trust_domain.as_str());
+    facts.fact("region", link.region.as_str());
+    facts.fact("state", link.state.as_str());
+    facts.fact("silent for", seconds(link.stale_for));
+    facts.fact("linked since", instant(link.established_at));
+    facts.fact("imports", format!("{} service(s) that it offers us", link.imports));
+    facts.fact("exports", format!("{} service(s) that we offer it", link.exports));
+    facts.fact("roots, SHA-256", list(&link.roots));
+    facts.fact("release", link.release.clone().unwrap_or_default());
+    for refused in &link.refused {
+        facts.fact("refused offer", refused.as_str());
+    }
+    let mut gateways = Table::new(["GATEWAY", "ADDRESS", "PORTS", "RTT", "CONTROL"]);
+    for gateway in &link.gateways {
+        let (answering, all) = gateway.ports;
+        gateways.row([
+            gateway.node.clone(),
+            gateway.addr.clone(),
+            format!("{answering}/{all}"),
+            rtt(gateway.rtt_us),
+            yes_no(gateway.control).to_owned(),
+        ]);
+    }
+    format!("{facts}\n\n{gateways}")
+}
+
+const REMOVE: &str = "\
+Connections to that cluster break and its services vanish here at once; the other side sees the link as down until it is \
+removed there, too. Nothing is asked.
+
+Examples:
+  causeway link remove phx";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = REMOVE)]
+pub(crate) struct Remove {
+    /// The linked cluster
+    #[arg(value_name = "CLUSTER")]
+    cluster: ClusterName,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Remove {
+    fn run(&self) -> Result<()> {
+        let api = Api::of(&self.target)?;
+        let _: serde_json::Value = api.send(&Request::delete(&format!("/v1/links/{}", self.cluster)))?;
+        output::say(&format!("the link to {} is removed", self.cluster))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use causeway_gateway::admin::api::LinkGateway;
+
+    fn link() -> Link {
+        let gateway = |node: &str, ports, rtt_us| LinkGateway {
+            node: node.into(),
+            addr: "192.0.2.1:7443".into(),
+            ports,
+            rtt_us,
+            control: rtt_us.is_some(),
+        };
+        Link {
+            cluster: "phx".into(),
+            cluster_id: 77,
+            trust_domain: "phx.mesh".into(),
+            region: "us-phoenix-1".into(),
+            state: "stale".into(),
+            stale_for: Some(12),
+            established_at: 1_700_000_000,
+            imports: 3,
+            exports: 1,
+            refused: vec!["x.y: identity of iad.mesh".into()],
+            gateways: vec![gateway("01", (2, 2), Some(40_100)), gateway("02", (0, 2), None)],
+            roots: vec!["ab".into()],
+            release: None,
+        }
+    }
+
+    #[test]
+    fn links_are_listed() {
+        let expected = "\
+CLUSTER  STATE  STALE  REGION        GATEWAYS  IMPORTS  EXPORTS  RELEASE
+phx      stale  12s    us-phoenix-1  1/2       3        1        -";
+        assert_eq!(table(&[link()]), expected);
+    }
+
+    #[test]
+    fn a_link_is_shown_with_its_paths() {
+        let shown = details(&link());
+        let expected = "\
+GATEWAY  ADDRESS         PORTS  RTT     CONTROL
+01       192.0.2.1:7443  2/2    40.1ms  yes
+02       192.0.2.1:7443  0/2    -       no";
+        assert!(shown.ends_with(expected), "{shown}");
+        assert!(shown.starts_with("cluster         phx (id 77)\n"), "{shown}");
+        assert!(shown.contains("refused offer   x.y: identity of iad.mesh\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_token_is_read_without_what_surrounds_it() {
+        assert_eq!(read_token(" cwl1_abc\n\n".as_bytes()).unwrap(), "cwl1_abc");
+        let endless = read_token(std::io::repeat(b'x')).unwrap();
+        assert!(endless.len() <= MAX_TOKEN + 1024);
+    }
+}

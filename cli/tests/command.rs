@@ -1,0 +1,110 @@
+//! The binary as a shell sees it: exit codes, which stream says what, and that it needs nothing but its arguments.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::process::{Command, Output};
+
+fn causeway(args: &[&str], contexts: &std::path::Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_causeway"))
+        .args(args)
+        .env_clear()
+        .env("CAUSEWAY_CONTEXT_DIR", contexts)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn help_and_release_go_to_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = causeway(&["--help"], dir.path());
+    assert!(help.status.success() && text(&help.stdout).contains("causeway demo"), "{help:?}");
+    let version = causeway(&["--version"], dir.path());
+    assert_eq!(text(&version.stdout), format!("causeway {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_exits_2_and_a_failure_1() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in
+        [&["exprot"][..], &["export"], &["export", "Payments"], &["token", "create", "--ttl", "soon"], &[]]
+    {
+        let output = causeway(args, dir.path());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}: {output:?}");
+    }
+    let output = causeway(&["status"], dir.path());
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.starts_with("error: no cluster to talk to\ncause: there is no context in "), "{told}");
+    assert!(told.contains("\ntry: "), "{told}");
+    assert!(!told.contains("stack backtrace"), "{told}");
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_told_and_nothing_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gateway.toml");
+    std::fs::write(&file, "cluster = \"IAD\"\nregoin = \"r\"\nzone = \"z\"\ndrain = \"soon\"\n").unwrap();
+    let output = causeway(&["gateway", "--config", file.to_str().unwrap(), "--check"], dir.path());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = text(&output.stderr);
+    for part in ["cluster", "regoin", "drain"] {
+        assert!(told.contains(&format!(": {part}")), "{part} is not in {told}");
+    }
+}
+
+#[test]
+fn a_check_prints_what_would_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [
+        "sidecar",
+        "--check",
+        "--state-dir",
+        "/s",
+        "--listen",
+        "127.0.0.1:8080=orders.shop:80",
+        "--drain",
+        "1m",
+    ];
+    let output = causeway(&args, dir.path());
+    assert!(output.status.success(), "{output:?}");
+    let shown = text(&output.stdout);
+    for line in ["drain = \"1m\"", "state-dir = \"/s\"", "[limits]", "[transport]"] {
+        assert!(shown.contains(line), "{line} is not in {shown}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_not_an_error() {
+    use std::process::Stdio;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
+    command.args(["completions", "bash"]).env_clear().env("CAUSEWAY_CONTEXT_DIR", dir.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// Every example that is installed with the packages is a configuration that would run.
+#[test]
+fn every_example_configuration_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples");
+    let mut checked = Vec::new();
+    for entry in std::fs::read_dir(&examples).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let process = if name.starts_with("sidecar") { "sidecar" } else { "gateway" };
+        let output = causeway(&[process, "--check", "--config", path.to_str().unwrap()], dir.path());
+        assert!(output.status.success(), "{}: {output:?}", path.display());
+        checked.push(process);
+    }
+    checked.sort_unstable();
+    checked.dedup();
+    assert_eq!(checked, ["gateway", "sidecar"]);
+}
