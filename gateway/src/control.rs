@@ -110,6 +110,13 @@ async fn talk(hub: &Hub, connection: &Connection, identity: Option<SpiffeId>) ->
             out.finish(connection).await;
             Ok(())
         }
+        (Some(identity), Some(workload)) if !hub.is_of(&identity, workload) => {
+            let message =
+                format!("workload id {workload} was not given to {identity}: attach for one of its own");
+            out.send(refusal(0, "workload-id-foreign", message)).await?;
+            out.finish(connection).await;
+            Ok(())
+        }
         (Some(identity), Some(workload)) => {
             let release: String = hello.version.release.chars().take(64).collect();
             session::run(hub, connection, session::Sidecar { identity, workload, release }, out, input).await

@@ -146,7 +146,7 @@ impl BoundForwarder {
             }
         }
         let links = LinkSockets { sockets: links };
-        Ok(Self { listeners, links, own: OwnPackets::new(), limits: config.limits.clone() })
+        Ok(Self { listeners, links, own: OwnPackets::new(), limits: config.limits })
     }
 
     /// Where it listens.
@@ -262,6 +262,13 @@ impl Forwarder {
     /// The counters of all threads, added up.
     pub fn totals(&self) -> Totals {
         Totals::of(self.shared.counters.iter().map(AsRef::as_ref))
+    }
+
+    /// Probes to the gateways that are known now, and that were not answered in time.
+    pub fn probes_missed(&self) -> u64 {
+        let tables = self.shared.tables.load();
+        let ports = tables.targets.iter().flat_map(|target| target.ports.iter());
+        ports.map(|port| port.missed.load(Relaxed)).sum()
     }
 
     /// The paths to other gateways, as they are now.

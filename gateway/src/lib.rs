@@ -10,6 +10,7 @@ pub mod context;
 mod control;
 pub mod forwarder;
 mod hub;
+mod instance;
 mod links;
 mod node;
 mod peers;

@@ -5,7 +5,7 @@
 //! less loaded of two random ones is taken. Whether a connection to it stands is the pool's concern.
 
 use causeway_model::{ClusterId, Health, Locality, ServiceHandle, WorkloadId};
-use causeway_wire::Cid;
+use causeway_transport::Destination;
 use causeway_wire::cid::rendezvous;
 use causeway_wire::view::{Offer, ServiceView};
 
@@ -45,8 +45,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) target: Target,
     /// Whose offer it is in.
     pub(crate) offer: &'a Offer,
-    /// The id of the first flight to an endpoint.
-    pub(crate) cid: Option<Cid>,
+    /// Where its first flight goes.
+    pub(crate) destination: Destination,
     weight: u16,
     tier: Tier,
 }
@@ -90,7 +90,7 @@ impl Chooser {
         let any = offer.handle.filter(|_| offer.healthy > 0).map(|handle| Candidate {
             target: Target::Service(cluster, handle),
             offer,
-            cid: None,
+            destination: Destination::Service { cluster, handle },
             weight: 1,
             tier: tier(&offer.cluster.locality, &self.locality, true),
         });
@@ -99,7 +99,7 @@ impl Chooser {
         let endpoints = healthy.map(move |endpoint| Candidate {
             target: Target::Endpoint(cluster, endpoint.instance),
             offer,
-            cid: Some(endpoint.cid),
+            destination: Destination::Workload(endpoint.cid),
             weight: endpoint.weight.max(1),
             tier: tier(&endpoint.locality, &own, false),
         });

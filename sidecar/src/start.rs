@@ -5,65 +5,34 @@
 
 mod control;
 mod data;
+mod parts;
+mod running;
 
-use crate::choose::Chooser;
+pub use running::RunningSidecar;
+
 use crate::config::{ListenSpec, SidecarConfig};
-use crate::direct::{Directs, own_addresses};
-use crate::inbound::{Delivery, Inbound};
-use crate::membership::Membership;
-use crate::metrics::SidecarMetrics;
-use crate::outbound::{Connector, Outbound, Pool, Route};
+use crate::direct::own_addresses;
 use anyhow::Context;
 use causeway_client::{ClientConfig, ClientMetrics, Control, ControlConfig, Joined, bootstrap};
 use causeway_identity::{ClientAuth, server_config};
-use causeway_model::{ClusterFacts, Health, HostPort, SpiffeId, WorkloadId};
+use causeway_model::{Health, HostPort};
 use causeway_runtime::{
-    Drain, DrainTrigger, Failure, Metrics, Readiness, Tasks, TelemetryServer, bind_error, bind_tcp,
-    control_runtime, init_logs, limits, shutdown_signal,
+    Drain, LogError, Metrics, Readiness, Tasks, TelemetryServer, bind_error, bind_tcp, control_runtime,
+    files, init_logs, limits, shutdown_signal,
 };
 use causeway_transport::{Overlay, OverlayEndpoint};
+use causeway_wire::alpn;
 use causeway_wire::ctl::ServedService;
 use causeway_wire::token::JoinToken;
-use causeway_wire::{CloseCode, alpn};
-use control::{Discovered, policy};
 use data::DataThread;
+use parts::Parts;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
-
-/// How long connections may take to say goodbye at the end.
-const CLOSING: Duration = Duration::from_secs(1);
-/// How long tasks may take to end.
-const ENDING: Duration = Duration::from_secs(3);
 
 /// Starts sidecars.
 #[derive(Clone, Copy, Debug)]
 pub struct Sidecar;
-
-/// A sidecar that runs. Dropping it cuts everything short; [`RunningSidecar::shutdown`] does not.
-#[derive(Debug)]
-pub struct RunningSidecar {
-    overlay: SocketAddr,
-    listen: Vec<(ListenSpec, SocketAddr)>,
-    telemetry: Option<SocketAddr>,
-    workload: WorkloadId,
-    cluster: ClusterFacts,
-    identity: SpiffeId,
-    metrics: Metrics,
-    readiness: Readiness,
-    control: Control,
-    endpoint: OverlayEndpoint,
-    drain: DrainTrigger,
-    /// Cuts the applications' connections that are left.
-    cut: CancellationToken,
-    tasks: Tasks,
-    data: DataThread,
-    /// Ends every task.
-    _end: DropGuard,
-}
 
 impl Sidecar {
     /// Starts a sidecar, and returns once it is a member of its cluster: for as long as no gateway can be reached it waits; drop the
@@ -82,7 +51,7 @@ impl Sidecar {
 /// It could not start, or a part of it failed for good.
 pub fn run(config: SidecarConfig) -> anyhow::Result<()> {
     if let Err(error) = init_logs(config.log.as_deref(), config.log_format)
-        && !matches!(error, causeway_runtime::LogError::Again(_))
+        && !matches!(error, LogError::Again(_))
     {
         return Err(error.into());
     }
@@ -231,8 +200,8 @@ fn join_token(config: &SidecarConfig) -> anyhow::Result<Option<JoinToken>> {
         return Ok(Some(token.expose().parse()?));
     }
     let Some(path) = &config.token_file else { return Ok(None) };
-    let bytes = match causeway_runtime::files::read_limited(path, MAX_FILE) {
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && config.state_dir.is_some() => {
+    let bytes = match files::read_limited(path, MAX_FILE) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound && config.state_dir.is_some() => {
             return Ok(None);
         }
         read => read?,
@@ -241,186 +210,32 @@ fn join_token(config: &SidecarConfig) -> anyhow::Result<Option<JoinToken>> {
     Ok(Some(text.trim().parse().with_context(|| format!("cannot use the token in {}", path.display()))?))
 }
 
-/// What traffic is built of.
-struct Parts<'a> {
-    config: &'a SidecarConfig,
-    overlay: &'a Overlay,
-    endpoint: &'a OverlayEndpoint,
-    control: &'a Control,
-    direct: Vec<SocketAddr>,
-    drain: Drain,
-    tasks: &'a Tasks,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SidecarOptions;
 
-impl Parts<'_> {
-    /// Starts both directions on the data thread. The token that is returned cuts outbound connections.
-    fn start(
-        &self,
-        data: &DataThread,
-        listeners: Vec<(ListenSpec, TcpListener)>,
-        all: &Metrics,
-    ) -> CancellationToken {
-        let metrics = SidecarMetrics::new();
-        all.registry(|registry| metrics.register(registry));
-        let discovered = Arc::new(Discovered::new(self.control.clone()));
-        let membership = Arc::new(self.membership(&discovered));
-        let inbound = self.inbound(&membership, &metrics);
-        self.tasks.spawn_on(data.handle(), "inbound", inbound.accept(self.endpoint.clone()));
-        let cut = self.tasks.token().child_token();
-        let outbound = self.outbound(&membership, &metrics, &cut);
-        for (spec, listener) in listeners {
-            let view = discovered.subscribe(&spec.service);
-            let name = format!("listen {spec}");
-            self.tasks.spawn_on(
-                data.handle(),
-                name,
-                Arc::clone(&outbound).listen(listener, Route { spec, view }),
-            );
-        }
-        cut
+    fn config(state: &std::path::Path, more: SidecarOptions) -> SidecarConfig {
+        let options = SidecarOptions { state_dir: Some(state.to_owned()), ..more };
+        SidecarConfig::load(None, options).unwrap()
     }
 
-    fn membership(&self, discovered: &Arc<Discovered>) -> Membership {
-        let (cluster, instance) = (self.control.cluster(), self.control.workload());
-        Membership {
-            cluster: cluster.id,
-            trust_domain: cluster.trust_domain,
-            instance,
-            direct: self.direct.clone(),
-            svid: self.control.svid(),
-            bundles: self.control.bundles(),
-            directs: Directs::new(instance, self.overlay.clone()),
-            discovery: Arc::clone(discovered) as _,
-        }
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_named_with_its_flag() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = format!("{}=pay.shop:80", taken.local_addr().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let options = SidecarOptions { listen: vec![listen.parse().unwrap()], ..SidecarOptions::default() };
+        let error = Sidecar::start(config(dir.path(), options)).await.unwrap_err().to_string();
+        assert!(error.contains("--listen"), "{error}");
     }
 
-    fn inbound(&self, membership: &Arc<Membership>, metrics: &SidecarMetrics) -> Arc<Inbound> {
-        let limits = self.config.limits.clone();
-        let permits = || Arc::new(Semaphore::new(limits.max_connections as usize));
-        Arc::new(Inbound {
-            membership: Arc::clone(membership),
-            policy: policy(self.control, self.config.services(), self.tasks),
-            delivery: Delivery::new(self.config),
-            first_streams: self.config.transport.max_streams,
-            metrics: metrics.clone(),
-            drain: self.drain.clone(),
-            tasks: self.tasks.clone(),
-            peers: permits(),
-            streams: permits(),
-            limits,
-        })
-    }
-
-    fn outbound(
-        &self,
-        membership: &Arc<Membership>,
-        metrics: &SidecarMetrics,
-        cut: &CancellationToken,
-    ) -> Arc<Outbound> {
-        let limits = self.config.limits.clone();
-        let connector = Connector {
-            endpoint: self.endpoint.clone(),
-            membership: Arc::clone(membership),
-            metrics: metrics.clone(),
-            tasks: self.tasks.clone(),
-            timeout: limits.connect_timeout.get(),
-        };
-        let chooser = Chooser {
-            own: membership.instance,
-            locality: self.config.locality().unwrap_or_else(|| self.control.cluster().locality),
-            most: limits.endpoints_per_service as usize,
-        };
-        Arc::new(Outbound {
-            pool: Pool::new(connector),
-            chooser,
-            svid: membership.svid.clone(),
-            metrics: metrics.clone(),
-            drain: self.drain.clone(),
-            gateways: self.overlay.any_alive(),
-            permits: Arc::new(Semaphore::new(limits.max_connections as usize)),
-            cut: cut.clone(),
-            limits,
-        })
-    }
-}
-
-impl RunningSidecar {
-    /// The address of the overlay socket.
-    pub fn overlay_addr(&self) -> SocketAddr {
-        self.overlay
-    }
-
-    /// The listeners in the order of the configuration, each with the address that it is bound to.
-    pub fn listen_addrs(&self) -> &[(ListenSpec, SocketAddr)] {
-        &self.listen
-    }
-
-    /// The address of the telemetry server, if there is one.
-    pub fn telemetry_addr(&self) -> Option<SocketAddr> {
-        self.telemetry
-    }
-
-    /// The instance id of this start.
-    pub fn workload(&self) -> WorkloadId {
-        self.workload
-    }
-
-    /// The cluster.
-    pub fn cluster(&self) -> &ClusterFacts {
-        &self.cluster
-    }
-
-    /// The identity, as of the start.
-    pub fn identity(&self) -> &SpiffeId {
-        &self.identity
-    }
-
-    /// Its metrics, as the telemetry server shows them.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
-    /// What it waits for.
-    pub fn readiness(&self) -> &Readiness {
-        &self.readiness
-    }
-
-    /// Resolves once it is registered and takes traffic.
-    pub async fn wait_ready(&self) {
-        self.readiness.wait().await;
-    }
-
-    /// Resolves when a part has failed for good; [`RunningSidecar::failure`] says which.
-    pub async fn failed(&self) {
-        self.tasks.cancelled().await;
-    }
-
-    /// The part that failed for good, if one did.
-    pub fn failure(&self) -> Option<Failure> {
-        self.tasks.failure()
-    }
-
-    /// Takes no more connections, gives those that are open `grace` to finish, says goodbye and ends. Takes at most `grace` and about
-    /// five seconds.
-    pub async fn shutdown(self, grace: Duration) {
-        self.readiness.fail("draining", "the sidecar is about to stop");
-        self.control.drain();
-        let outcome = self.drain.drain(grace).await;
-        if !outcome.finished {
-            tracing::warn!(
-                left = outcome.left,
-                ?grace,
-                "connections are still open after the drain and are cut"
-            );
-        }
-        self.cut.cancel();
-        self.control.goodbye().await;
-        self.endpoint.close(CloseCode::GoingAway, "the sidecar has stopped");
-        if timeout(CLOSING, self.endpoint.wait_idle()).await.is_err() {
-            tracing::debug!("not every peer heard the goodbye");
-        }
-        // who is alive after that is logged by name
-        let _ = self.tasks.shutdown(ENDING).await;
-        self.data.stop().await;
+    #[tokio::test]
+    async fn without_anything_to_join_with_it_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("token");
+        let options = SidecarOptions { token_file: Some(gone), ..SidecarOptions::default() };
+        let error = Sidecar::start(config(dir.path(), options)).await.unwrap_err().to_string();
+        assert!(error.contains("there is nothing to join with"), "{error}");
     }
 }

@@ -61,7 +61,7 @@ impl Fixture {
         let ids = (node.cluster().id, node.id());
         let endpoint = GatewayEndpoint::new(&own, sockets, ids, tls, &config.transport).unwrap();
         let peers = Peers::new(&tasks);
-        causeway_runtime::files::create_private_dir(&node.registry_dir()).unwrap();
+        causeway_runtime::files::create_private_dir(node.registry_dir()).unwrap();
         let store = StoreConfig::new(node.registry_dir(), node.id());
         let registry = Registry::open(store, Arc::new(peers.clone())).await.unwrap();
         registry.initialise(Command { at: 1, by: "test".into(), body: init.unwrap().into() }).await.unwrap();

@@ -6,7 +6,7 @@ use causeway_catalog::{Outcome, Token, TokenKind, TokenUser, UseToken};
 use causeway_identity::SVID_TTL;
 use causeway_model::{SpiffeId, WorkloadId};
 use causeway_transport::{Connection, FrameReader, exporter};
-use causeway_wire::ctl::{Attached, Issued, Join, Renew, ToGateway};
+use causeway_wire::ctl::{Attach, Attached, Issued, Join, Renew, ToGateway};
 use causeway_wire::token::{EXPORTER_LABEL, token_id_text, verify_join_proof};
 use causeway_wire::view::Refusal;
 use std::time::SystemTime;
@@ -57,18 +57,11 @@ pub(super) async fn attach(
                 Err(refused) => out.send(refused).await?,
             },
             ToGateway::Attach(attach) => {
-                let workload = WorkloadId(rand::random());
-                let Some(probe_key) = hub.probe_secret(workload) else {
-                    let message = format!(
-                        "gateway {} has not got its cluster's registry yet: try again in a moment",
-                        hub.node.id()
-                    );
-                    return out.send(refusal(attach.request, "not-ready", message)).await;
+                return match hub.mint_workload(identity).map(|workload| attached(hub, workload, &attach)) {
+                    Some(Ok(attached)) => out.send(attached).await,
+                    Some(Err(refused)) => out.send(refused).await,
+                    None => out.send(not_ready(hub, &attach)).await,
                 };
-                let (cid_keys, gateways) = (hub.cid_secrets(), hub.gateways());
-                return out
-                    .send(Attached { request: attach.request, workload, cid_keys, probe_key, gateways })
-                    .await;
             }
             _ => {
                 let message = "a connection without a workload id may only renew and attach";
@@ -77,6 +70,19 @@ pub(super) async fn attach(
         }
     }
     Ok(())
+}
+
+fn not_ready(hub: &Hub, attach: &Attach) -> Refusal {
+    let node = hub.node.id();
+    let message = format!("gateway {node} has not got its cluster's registry yet: try again in a moment");
+    refusal(attach.request, "not-ready", message)
+}
+
+/// What an instance needs to take part: keys and gateways.
+pub(super) fn attached(hub: &Hub, workload: WorkloadId, attach: &Attach) -> Result<Attached, Refusal> {
+    let probe_key = hub.probe_secret(workload).ok_or_else(|| not_ready(hub, attach))?;
+    let (cid_keys, gateways) = (hub.cid_secrets(), hub.gateways());
+    Ok(Attached { request: attach.request, workload, cid_keys, probe_key, gateways })
 }
 
 async fn next(input: &mut FrameReader) -> Result<Option<ToGateway>, SessionError> {

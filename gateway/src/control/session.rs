@@ -100,6 +100,11 @@ impl Session<'_> {
                     self.out.send(refused).await
                 }
             },
+            // a sidecar that was cut off for long asks for the keys of today
+            ToGateway::Attach(attach) => match issue::attached(self.hub, workload, &attach) {
+                Ok(attached) => self.out.send(attached).await,
+                Err(refused) => self.out.send(refused).await,
+            },
             ToGateway::Renew(request) => match issue::renew(self.hub, &self.sidecar.identity, &request) {
                 Ok(issued) => self.out.send(issued).await,
                 Err(refused) => self.out.send(refused).await,
@@ -127,9 +132,9 @@ impl Session<'_> {
             }
             // keys are dropped by age alone until every sidecar's report is kept
             ToGateway::EpochsInUse(_) => Ok(()),
-            ToGateway::Hello(_) | ToGateway::Join(_) | ToGateway::Attach(_) | ToGateway::Goodbye(_) => Err(
-                SessionError::Protocol("an attached sidecar may not say hello, join or attach again".into()),
-            ),
+            ToGateway::Hello(_) | ToGateway::Join(_) | ToGateway::Goodbye(_) => {
+                Err(SessionError::Protocol("an attached sidecar may not say hello or join again".into()))
+            }
         }
     }
 

@@ -63,7 +63,7 @@ reasons! {
 }
 
 /// The number of reasons.
-pub const REASONS: usize = DropReason::ALL.len();
+pub(super) const REASONS: usize = DropReason::ALL.len();
 
 /// One thread's counters. Only that thread adds to them, once a batch; anyone may read.
 #[derive(Debug, Default)]
@@ -196,6 +196,11 @@ impl prometheus_client::collector::Collector for ForwarderCollector {
             ("forwarder_own_packets", "Packets for the gateway itself", totals.own),
             ("forwarder_probes_answered", "Probes answered", totals.probes_answered),
             ("forwarder_probes_sent", "Probes sent to other gateways", totals.probes_sent),
+            (
+                "forwarder_probes_missed",
+                "Probes to known gateways without an answer in time",
+                self.0.probes_missed(),
+            ),
         ] {
             ConstCounter::new(value).encode(encoder.encode_descriptor(
                 name,

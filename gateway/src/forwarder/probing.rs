@@ -152,6 +152,7 @@ impl Probing {
             if state.on_timeout(now).is_some() {
                 path.alive.store(state.is_alive(), Relaxed);
             }
+            path.missed.store(state.missed(), Relaxed);
             let in_use = now_ms.saturating_sub(path.last_sent_ms.load(Relaxed)) < IN_USE_MS;
             if let Some(seq) = state.poll_probe(now, in_use) {
                 tally.probes_sent += 1;

@@ -50,7 +50,7 @@ impl Default for SourceLimits {
 /// A rate limit without a lock: the generic cell rate algorithm (ITU-T I.371) on one atomic, with a burst of a quarter
 /// second. Two threads that race may both pass: a limit, not an account.
 #[derive(Debug)]
-pub struct Rate {
+pub(super) struct Rate {
     cost_ns: u64,
     burst_ns: u64,
     /// When the bucket would be full again, in nanoseconds since the forwarder started.
@@ -61,14 +61,14 @@ impl Rate {
     const BURST_NS: u64 = 250_000_000;
 
     /// At most `per_second` a second.
-    pub fn new(per_second: u64) -> Self {
+    pub(super) fn new(per_second: u64) -> Self {
         let cost_ns = 1_000_000_000 / per_second.clamp(1, 1_000_000_000);
         Self { cost_ns, burst_ns: Self::BURST_NS.max(cost_ns), full_at: AtomicU64::new(0) }
     }
 
     /// Takes `count` at `now_ns`, or nothing.
     #[inline]
-    pub fn take(&self, now_ns: u64, count: u64) -> bool {
+    pub(super) fn take(&self, now_ns: u64, count: u64) -> bool {
         let start = self.full_at.load(Relaxed).max(now_ns);
         if start - now_ns > self.burst_ns {
             return false;
@@ -80,7 +80,7 @@ impl Rate {
 
 /// An admitted source address.
 #[derive(Debug)]
-pub struct Source {
+pub(super) struct Source {
     /// The address.
     pub addr: SocketAddr,
     /// Whom it belongs to.

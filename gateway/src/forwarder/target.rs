@@ -13,7 +13,7 @@ pub(super) const IN_USE_MS: u64 = 100;
 
 /// The path from one source port of this gateway to another gateway.
 #[derive(Debug, Default)]
-pub struct PortPath {
+pub(super) struct PortPath {
     /// Whether it answers probes and takes packets.
     pub alive: AtomicBool,
     /// Its smoothed round-trip time in microseconds, 0 before the first answer.
@@ -26,7 +26,7 @@ pub struct PortPath {
 
 /// A gateway of this cluster or of a linked one.
 #[derive(Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// Which gateway: [`Class::Sibling`] or [`Class::Link`].
     pub class: Class,
     /// Its address.
@@ -45,7 +45,7 @@ impl Target {
     }
 
     /// The gateway's node id.
-    pub fn node(&self) -> NodeId {
+    pub(super) fn node(&self) -> NodeId {
         match self.class {
             Class::Sibling(node) | Class::Link(_, node) => node,
             Class::Workload(_) | Class::Control => NodeId::ANY,
@@ -53,7 +53,7 @@ impl Target {
     }
 
     /// The cluster, for a gateway of a linked one.
-    pub fn cluster(&self) -> Option<ClusterId> {
+    pub(super) fn cluster(&self) -> Option<ClusterId> {
         match self.class {
             Class::Link(cluster, _) => Some(cluster),
             _ => None,
@@ -61,7 +61,7 @@ impl Target {
     }
 
     /// Whether any path to it lives.
-    pub fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         self.ports.iter().any(|port| port.alive.load(Relaxed))
     }
 }

@@ -1,11 +1,12 @@
 //! Views: what the hub answers about services, bundles and keys.
 
 use super::{Hub, Peer, Soft};
+use crate::instance;
 use causeway_catalog::{Catalog, ExportTo, Link, MergeRule};
 use causeway_federation::{LeftOut, Merged, PeerOffer, merge_offers};
 use causeway_model::{
     ClusterFacts, ClusterId, ClusterName, GatewayFacts, GatewayRole, Health, Locality, NodeId, ServiceHandle,
-    ServiceName, TrustDomain, WorkloadId,
+    ServiceName, SpiffeId, TrustDomain, WorkloadId,
 };
 use causeway_presence::Row;
 use causeway_wire::cid::rendezvous;
@@ -48,6 +49,20 @@ impl Hub {
         let catalog = self.catalog();
         let (epoch, key) = catalog.cluster()?.newest_probe_key()?;
         Some(ProbeSecret { epoch, key: causeway_wire::probe::workload_key(&key.0, workload) })
+    }
+
+    /// An id for a new instance of `identity`; nothing before the registry is here.
+    pub(crate) fn mint_workload(&self, identity: &SpiffeId) -> Option<WorkloadId> {
+        let catalog = self.catalog();
+        let (_, key) = catalog.cluster()?.newest_probe_key()?;
+        Some(instance::mint(&key.0, identity, rand::random()))
+    }
+
+    /// Whether `workload` was given to an instance of `identity`.
+    pub(crate) fn is_of(&self, identity: &SpiffeId, workload: WorkloadId) -> bool {
+        let catalog = self.catalog();
+        let keys = catalog.cluster().into_iter().flat_map(|cluster| cluster.probe_keys.values());
+        instance::is_of(keys.map(|key| &key.0), identity, workload)
     }
 
     /// The cluster's gateways.

@@ -63,8 +63,9 @@ impl Files {
         if !started {
             return Ok(());
         }
-        let fix = "no other gateway or sidecar has used it yet: remove the directory and start again";
-        Err(self.damaged("registry", "the first start was interrupted before it was complete".into(), fix))
+        let cause = "it is missing beside a registry: it was lost, or the first start was interrupted before it was complete";
+        let fix = "if this gateway was ever ready, restore the file from a backup; if it was not, remove the directory and start again";
+        Err(self.damaged("node.json", cause.into(), fix))
     }
 
     fn damaged(&self, name: &str, cause: String, fix: &'static str) -> NodeError {

@@ -2,6 +2,7 @@
 
 use super::*;
 use causeway_model::{ClusterFacts, PortSet};
+use causeway_wire::Cid;
 use causeway_wire::view::EndpointView;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

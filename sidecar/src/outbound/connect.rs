@@ -32,17 +32,9 @@ pub(crate) struct Dial {
 impl Dial {
     /// What it takes to reach `candidate` for `service`.
     pub(crate) fn new(candidate: &Candidate<'_>, service: &ServiceName) -> Self {
-        let destination = match (candidate.target, candidate.cid) {
-            (Target::Service(cluster, handle), _) => Destination::Service { cluster, handle },
-            (Target::Endpoint(..), Some(cid)) => Destination::Workload(cid),
-            // an endpoint always comes with an id: this one leads to whoever the cluster's gateway is
-            (Target::Endpoint(cluster, _), None) => {
-                Destination::Gateway { cluster, node: causeway_model::NodeId::ANY }
-            }
-        };
         Self {
             target: candidate.target,
-            destination,
+            destination: candidate.destination,
             service: service.clone(),
             identities: candidate.offer.identities.as_slice().into(),
             trust_domain: candidate.offer.cluster.trust_domain.clone(),

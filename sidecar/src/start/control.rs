@@ -80,8 +80,13 @@ pub(super) fn policy(
         Arc::new(InboundPolicy::new(own.clone(), served.clone(), exports))
     };
     let (tell, policy) = watch::channel(compile(&mut exported));
+    let stop = tasks.token();
     tasks.spawn("inbound policy", async move {
-        while exported.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = exported.changed() => if changed.is_err() { return },
+            }
             tell.send_replace(compile(&mut exported));
         }
     });

@@ -445,7 +445,7 @@ pub(super) struct Pair {
     pub(super) client: Node,
     pub(super) server: Node,
     pub(super) listen: SocketAddr,
-    pub(super) _forwarder: Forwarder,
+    pub(super) forwarder: Forwarder,
 }
 
 pub(super) async fn pair(upstream: SocketAddr) -> Pair {
@@ -470,7 +470,7 @@ pub(super) async fn pair_of(upstream: SocketAddr, direct: bool) -> Pair {
     offer.endpoints = vec![cluster.endpoint(2)];
     client.learns(vec![offer]);
     let listen = client.listen();
-    Pair { client, server, listen, cluster, _forwarder: forwarder }
+    Pair { client, server, listen, cluster, forwarder }
 }
 
 /// Says `text` and nothing more, and returns what comes back until the end.

@@ -104,7 +104,7 @@ async fn peers_of_a_cluster_find_the_direct_way() {
 async fn connections_spread_over_endpoints_and_move_when_one_ends() {
     let pair = pair(echo(b"2").await).await;
     let third = Setup {
-        forwarder: &pair._forwarder,
+        forwarder: &pair.forwarder,
         cluster: &pair.cluster,
         instance: 3,
         account: "pay",

@@ -139,7 +139,7 @@ async fn an_application_that_refuses_is_asked_elsewhere_and_loses_nothing() {
     pair.client.ended(Outbound, "upstream-refused", 1).await;
 
     let _other = Setup {
-        forwarder: &pair._forwarder,
+        forwarder: &pair.forwarder,
         cluster: &pair.cluster,
         instance: 3,
         account: "pay",

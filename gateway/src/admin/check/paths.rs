@@ -41,8 +41,8 @@ pub(super) fn sibling(facts: &GatewayFacts, path: Option<&PathStatus>) -> Check 
     ok(name, seen)
 }
 
-const SOME_PORTS: &str = "some of this gateway's source ports get no answer: a firewall or load balancer in between lets only some through, \
-                          or packets are lost";
+const SOME_PORTS: &str = "some of this gateway's source ports get no answer: a firewall or load balancer in between \
+                          lets only some through, or packets are lost";
 const SOME_PORTS_FIX: &str = "let UDP through from every source port of this host";
 
 /// The link to `cluster`: `state` is `up`, `stale` or `down`, `sessions` how many of its gateways a control connection stands to.

@@ -8,7 +8,6 @@ use crate::watched::Watched;
 use causeway_catalog::Catalog;
 use causeway_federation::{DIGEST_INTERVAL, ExportCursor, ImportChange, LeftOut};
 use causeway_model::{Epoch, GatewayFacts, Revision, ServiceHandle, ServiceName, WorkloadId};
-use causeway_runtime::clock::unix_now_ms;
 use causeway_wire::codec::to_vec;
 use causeway_wire::link::{
     Endpoints, Facts, LinkMessage, PeerInstancesGone, SendSnapshot, UseServices, WatchPeerInstances,

@@ -21,10 +21,17 @@ type Known = Option<Arc<ServiceView>>;
 /// Every service that is in use or was.
 #[derive(Debug)]
 pub(super) struct Views {
-    entries: Mutex<BTreeMap<ServiceName, Entry>>,
+    entries: Mutex<Entries>,
     /// Counts the changes of what is in use.
     version: watch::Sender<u64>,
     metrics: ClientMetrics,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    of: BTreeMap<ServiceName, Entry>,
+    /// How many of them have users.
+    in_use: usize,
 }
 
 #[derive(Debug)]
@@ -53,10 +60,11 @@ impl Views {
             let view = watch::Sender::new(Some(Arc::new(view)));
             (name, Entry { view, users: 0, idle_since: now })
         });
-        Self { entries: Mutex::new(entries.collect()), version: watch::Sender::new(0), metrics }
+        let entries = Entries { of: entries.collect(), in_use: 0 };
+        Self { entries: Mutex::new(entries), version: watch::Sender::new(0), metrics }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,17 +76,18 @@ impl Views {
     /// Another user of `name`.
     pub(super) fn subscribe(self: &Arc<Self>, name: &ServiceName) -> Subscription {
         let mut entries = self.lock();
-        if !entries.contains_key(name) && entries.len() >= MAX_SUBSCRIPTIONS && !evict(&mut entries) {
+        if !entries.of.contains_key(name) && entries.of.len() >= MAX_SUBSCRIPTIONS && !entries.evict() {
             drop(entries);
             self.metrics.subscriptions_refused.inc();
             tracing::warn!(service = %name, limit = MAX_SUBSCRIPTIONS, "too many services in use, this one learns nothing");
             return Subscription::detached(name.clone());
         }
-        let entry = entries.entry(name.clone()).or_insert_with(Entry::new);
+        let entry = entries.of.entry(name.clone()).or_insert_with(Entry::new);
         entry.users += 1;
         let (first, receiver) = (entry.users == 1, entry.view.subscribe());
         if first {
-            let in_use = in_use(&entries);
+            entries.in_use += 1;
+            let in_use = entries.in_use;
             drop(entries);
             self.changed(in_use);
         }
@@ -87,11 +96,12 @@ impl Views {
 
     fn release(&self, name: &ServiceName) {
         let mut entries = self.lock();
-        let Some(entry) = entries.get_mut(name) else { return };
+        let Some(entry) = entries.of.get_mut(name) else { return };
         entry.users = entry.users.saturating_sub(1);
         if entry.users == 0 {
             entry.idle_since = Instant::now();
-            let in_use = in_use(&entries);
+            entries.in_use = entries.in_use.saturating_sub(1);
+            let in_use = entries.in_use;
             drop(entries);
             self.changed(in_use);
         }
@@ -103,7 +113,7 @@ impl Views {
             return Published::Refused;
         }
         let entries = self.lock();
-        let Some(entry) = entries.get(&view.name).filter(|entry| entry.users > 0) else {
+        let Some(entry) = entries.of.get(&view.name).filter(|entry| entry.users > 0) else {
             return Published::Ignored;
         };
         let news = entry.view.send_if_modified(|known| {
@@ -119,7 +129,7 @@ impl Views {
     /// The services in use.
     pub(super) fn in_use(&self) -> Vec<ServiceName> {
         let entries = self.lock();
-        entries.iter().filter(|(_, entry)| entry.users > 0).map(|(name, _)| name.clone()).collect()
+        entries.of.iter().filter(|(_, entry)| entry.users > 0).map(|(name, _)| name.clone()).collect()
     }
 
     /// Changes whenever [`Views::in_use`] does.
@@ -130,13 +140,15 @@ impl Views {
     /// What is known, to be saved; forgets what nobody has used for an hour.
     pub(super) fn known(&self, now: Instant) -> Vec<ServiceView> {
         let mut entries = self.lock();
-        entries.retain(|_, entry| entry.users > 0 || now.saturating_duration_since(entry.idle_since) < KEEP);
-        entries.values().filter_map(|entry| entry.view.borrow().as_deref().cloned()).collect()
+        entries
+            .of
+            .retain(|_, entry| entry.users > 0 || now.saturating_duration_since(entry.idle_since) < KEEP);
+        entries.of.values().filter_map(|entry| entry.view.borrow().as_deref().cloned()).collect()
     }
 
     /// How many services something is known of.
     pub(super) fn count_known(&self) -> usize {
-        self.lock().values().filter(|entry| entry.view.borrow().is_some()).count()
+        self.lock().of.values().filter(|entry| entry.view.borrow().is_some()).count()
     }
 }
 
@@ -146,15 +158,13 @@ impl Entry {
     }
 }
 
-fn in_use(entries: &BTreeMap<ServiceName, Entry>) -> usize {
-    entries.values().filter(|entry| entry.users > 0).count()
-}
-
-/// Makes room by forgetting the service that has been without users for longest; whether there was one.
-fn evict(entries: &mut BTreeMap<ServiceName, Entry>) -> bool {
-    let idle = entries.iter().filter(|(_, entry)| entry.users == 0);
-    let oldest = idle.min_by_key(|(_, entry)| entry.idle_since).map(|(name, _)| name.clone());
-    oldest.is_some_and(|name| entries.remove(&name).is_some())
+impl Entries {
+    /// Makes room by forgetting the service that has been without users for longest; whether there was one.
+    fn evict(&mut self) -> bool {
+        let idle = self.of.iter().filter(|(_, entry)| entry.users == 0);
+        let oldest = idle.min_by_key(|(_, entry)| entry.idle_since).map(|(name, _)| name.clone());
+        oldest.is_some_and(|name| self.of.remove(&name).is_some())
+    }
 }
 
 /// Whether a view keeps the limits of the protocol. Its frame was at most 1 MiB, so it is not dangerous, but a sidecar would
