@@ -7,10 +7,11 @@ mod dial;
 mod serve;
 
 use causeway_model::{GatewayFacts, NodeId};
-use causeway_presence::Message;
+use causeway_presence::{Incarnation, Message};
 use causeway_runtime::Tasks;
 use causeway_store::{CallError, CallFuture, PeerCalls};
-use causeway_transport::{Connection, FrameReader, FrameWriter, close_reason_text};
+use causeway_transport::{Connection, FrameReader, FrameWriter, close, close_reason_text};
+use causeway_wire::CloseCode;
 use causeway_wire::peer::{Call, Method, PeerMessage, Presence};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,8 @@ const QUEUE: usize = 64;
 struct Link {
     connection: Connection,
     presence: mpsc::Sender<Message>,
+    /// The process at the other end, once it has said so.
+    incarnation: Option<Incarnation>,
 }
 
 struct Inner {
@@ -60,7 +63,7 @@ impl Peers {
     }
 
     fn set(&self, node: NodeId, connection: Connection, presence: mpsc::Sender<Message>) {
-        self.links().insert(node, Link { connection, presence });
+        self.links().insert(node, Link { connection, presence, incarnation: None });
         self.0.changed.send_modify(|count| *count += 1);
     }
 
@@ -71,6 +74,16 @@ impl Peers {
         }
         drop(links);
         self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    /// `node` says, on a connection that it dialled, which process it is. A connection of ours that leads to an older one is
+    /// closed, so that it is dialled anew now and not when it has been silent for long.
+    fn note(&self, node: NodeId, incarnation: Incarnation) {
+        let mut links = self.links();
+        let Some(link) = links.get_mut(&node) else { return };
+        if *link.incarnation.get_or_insert(incarnation) != incarnation {
+            close(&link.connection, CloseCode::Superseded, "the gateway was started anew");
+        }
     }
 
     /// The siblings that presence can be sent to.

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The most sockets that packets leave through: listening addresses, and a source port a thread and listening address.
 pub(super) const MAX_EXITS: usize = super::MAX_LISTENERS * (1 + super::MAX_THREADS);
+/// The most sockets that one thread reads.
+const SOCKETS: usize = 2 * super::MAX_LISTENERS;
 /// Receive calls on one socket before the others get their turn.
 const TURNS: usize = 4;
 
@@ -99,27 +101,21 @@ impl Worker {
 
     /// Waits until a socket can be read, or `wait` has passed.
     fn wait(&self, wait: Duration) -> impl Iterator<Item = Entry> + use<> {
-        let listeners = self.listeners.len();
-        let mut ready = [None; 2 * super::MAX_LISTENERS];
-        let mut fds: [Option<PollFd<'_>>; 2 * super::MAX_LISTENERS] = std::array::from_fn(|_| None);
-        let sockets = self.listeners.iter().chain(self.links.sockets[self.index].iter().map(AsRef::as_ref));
-        let mut count = 0;
-        for (slot, socket) in fds.iter_mut().zip(sockets) {
-            *slot = Some(PollFd::new(socket, PollFlags::IN));
-            count += 1;
-        }
-        let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(count);
-        polled.extend(fds.into_iter().flatten());
+        let (listeners, links) = (self.listeners.len(), &self.links.sockets[self.index]);
+        let count = listeners + links.len();
+        let socket = |index: usize| match index.checked_sub(listeners) {
+            Some(link) => links.get(link).map_or(&self.listeners[0], AsRef::as_ref),
+            None => &self.listeners[index],
+        };
+        // on the stack: the slots beyond `count` are never polled
+        let mut polled: [PollFd<'_>; SOCKETS] =
+            std::array::from_fn(|index| PollFd::new(socket(index), PollFlags::IN));
+        let mut ready = [None; SOCKETS];
         let timeout = Timespec::try_from(wait + Duration::from_micros(200)).ok();
-        if poll(&mut polled, timeout.as_ref()).is_ok_and(|count| count > 0) {
-            for (index, fd) in polled.iter().enumerate() {
+        if poll(&mut polled[..count], timeout.as_ref()).is_ok_and(|count| count > 0) {
+            for (index, (fd, ready)) in polled[..count].iter().zip(&mut ready).enumerate() {
                 if !fd.revents().is_empty() {
-                    let entry = if index < listeners {
-                        Entry::Listener(index)
-                    } else {
-                        Entry::Link(index - listeners)
-                    };
-                    ready[index] = Some(entry);
+                    *ready = Some(index.checked_sub(listeners).map_or(Entry::Listener(index), Entry::Link));
                 }
             }
         }

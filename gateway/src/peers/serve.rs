@@ -6,6 +6,7 @@ use crate::hub::Hub;
 use causeway_catalog::{AddGateway, TokenKind, TokenUser};
 use causeway_identity::GATEWAY_SVID_TTL;
 use causeway_model::{GatewayFacts, GatewayRole, NodeId, SpiffeId};
+use causeway_presence::Message;
 use causeway_store::CallError;
 use causeway_transport::{Connection, FrameReader, FrameWriter, RecvStream, SendStream, close};
 use causeway_wire::CloseCode;
@@ -39,7 +40,7 @@ impl Peers {
                 stream = connection.accept_uni() => match stream {
                     Ok(receive) => {
                         let (hub, tasks) = (hub.clone(), self.0.tasks.clone());
-                        tasks.spawn("gateway presence", read_presence(hub, node, receive));
+                        tasks.spawn("gateway presence", read_presence(self.clone(), hub, node, receive));
                     }
                     Err(_) => return,
                 },
@@ -169,7 +170,7 @@ fn may_call(forwarder: bool, method: Method) -> bool {
     !forwarder || method == Method::ReadIndex
 }
 
-async fn read_presence(hub: Hub, node: NodeId, receive: RecvStream) {
+async fn read_presence(peers: Peers, hub: Hub, node: NodeId, receive: RecvStream) {
     let mut reader = FrameReader::new(receive);
     let known = hub.gateways().iter().any(|gateway| gateway.node == node);
     if known {
@@ -180,6 +181,9 @@ async fn read_presence(hub: Hub, node: NodeId, receive: RecvStream) {
         let PeerMessage::Presence(presence) = message else { continue };
         let outcome = match causeway_wire::codec::from_slice(&presence.body) {
             Ok(message) => {
+                if let Message::Hello { incarnation, .. } = &message {
+                    peers.note(node, *incarnation);
+                }
                 let handled = hub.soft().presence.handle_message(Instant::now(), node, message);
                 handled.map_err(|error| (error.reason(), error.to_string()))
             }
