@@ -78,7 +78,7 @@ impl Target {
         if let Some(ca) = &self.ca {
             file.ca = String::from_utf8_lossy(&read_limited(ca, MAX_FILE)?).into_owned();
         }
-        Ok(Access { origin: format!("credential {}", path.display()), path: path.to_owned(), file })
+        Ok(Access { origin: format!("file {}", path.display()), path: path.to_owned(), file })
     }
 }
 

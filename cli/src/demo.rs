@@ -138,8 +138,8 @@ async fn session(mesh: &mut Mesh, rounds: Option<u8>) -> Result<ExitCode> {
         return Err(error.context("the two clusters did not come up"));
     }
     let took = start.elapsed().as_secs_f64();
-    output::say(&format!("ready after {took:.1} s: iad and phx are linked, a call works both ways\n"))?;
-    output::say(&guide::processes(mesh))?;
+    output::say(&format!("ready after {took:.1} s: iad and phx are linked, a call works both ways"))?;
+    output::say(&format!("\n{}", guide::processes(mesh)))?;
     let Some(rounds) = rounds else {
         output::say(&format!("\n{}\n\nCtrl-C ends everything.", guide::commands(mesh)))?;
         return watch(mesh).await;

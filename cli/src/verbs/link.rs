@@ -232,8 +232,8 @@ fn details(link: &Link) -> String {
 }
 
 const REMOVE: &str = "\
-Connections to that cluster break and its services vanish here at once; the other side sees the link as down until it is \
-removed there, too. Nothing is asked.
+Connections to that cluster break and its services vanish here at once. The other side is told and removes the link, too;
+if it cannot be reached, it sees the link as down until it is removed there. Nothing is asked.
 
 Examples:
   causeway link remove phx";

@@ -41,7 +41,7 @@ fn ask(api: &Api) -> Result<(Status, Option<String>)> {
 
 /// How far apart the clocks are. Certificates have five minutes of slack.
 fn clock(date: Option<&str>, now: SystemTime) -> Check {
-    let finding = Finding::new("clock");
+    let finding = Finding::new("clock difference");
     let parsed = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
     let Some(theirs) = parsed.map(SystemTime::from) else {
         let seen = format!("the gateway's answer has no usable date: {}", date.unwrap_or("none"));
@@ -75,7 +75,7 @@ fn rough(duration: Duration) -> String {
 }
 
 fn release(theirs: &str) -> Check {
-    let finding = Finding::new("release");
+    let finding = Finding::new("release of this command");
     if theirs == RELEASE {
         return finding.ok(format!("{RELEASE}, here and there"));
     }

@@ -31,7 +31,7 @@ pub(super) fn context(access: &Access) -> Check {
 /// Whether UDP sockets may have buffers of [`BUFFER`].
 pub(super) fn buffers() -> Vec<Check> {
     let look = |name, key| buffer(Finding::new(name), key, &read(key));
-    vec![look("receive buffer", "net.core.rmem_max"), look("send buffer", "net.core.wmem_max")]
+    vec![look("receive buffer here", "net.core.rmem_max"), look("send buffer here", "net.core.wmem_max")]
 }
 
 fn read(key: &str) -> Result<String, String> {

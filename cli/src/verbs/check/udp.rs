@@ -154,7 +154,7 @@ fn judge(addr: SocketAddr, probe: Probe) -> Vec<Check> {
 }
 
 fn mtu(addr: SocketAddr, datagram: u16) -> Check {
-    let (finding, usual) = (Finding::new("path MTU"), TransportSettings::default().datagram_size);
+    let (finding, usual) = (Finding::new("path MTU from here"), TransportSettings::default().datagram_size);
     let seen = format!("datagrams of {datagram} bytes reach {addr}");
     if datagram >= usual {
         return finding.ok(seen);
@@ -167,7 +167,7 @@ fn mtu(addr: SocketAddr, datagram: u16) -> Check {
 }
 
 fn certificate(ends: Option<SystemTime>) -> Check {
-    let finding = Finding::new("gateway certificate");
+    let finding = Finding::new("certificate over UDP");
     let fix = "see the gateway's log; `causeway status` says whether the registry takes changes";
     let Some(ends) = ends else {
         return finding.warning("its end cannot be read", "the certificate is malformed", fix);
