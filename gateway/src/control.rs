@@ -63,7 +63,8 @@ impl Out {
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(hub: Hub, connection: Connection, identity: Option<SpiffeId>) {
-    let _admitted = hub.forwarder.admit_control(connection.remote_address());
+    // a stranger stays at a stranger's rate: a handshake without a certificate proves nothing
+    let _admitted = identity.is_some().then(|| hub.forwarder.admit_control(connection.remote_address()));
     let name =
         identity.as_ref().map_or_else(|| "a sidecar without a certificate".to_owned(), ToString::to_string);
     match talk(&hub, &connection, identity).await {

@@ -40,8 +40,10 @@ pub const MAX_THREADS: usize = 32;
 const FORGET_MS: u64 = 3_000;
 /// Changes of the tables within this time are published together.
 const PUBLISH_EVERY: Duration = Duration::from_millis(2);
-/// The most workloads admitted at a time.
+/// The most source addresses admitted at a time.
 const MAX_ADMITTED: usize = 200_000;
+/// The most source ports admitted of one other gateway.
+const MAX_PORTS: usize = 2 * MAX_THREADS * MAX_LISTENERS;
 
 /// How a forwarder is set up.
 #[derive(Clone, Debug)]
@@ -264,6 +266,16 @@ impl Forwarder {
         Totals::of(self.shared.counters.iter().map(AsRef::as_ref))
     }
 
+    /// Whether the tables that the threads read are those of the registry.
+    pub fn has_tables(&self) -> bool {
+        self.shared.tables.load().filled
+    }
+
+    /// Receive calls that failed.
+    pub fn receive_errors(&self) -> u64 {
+        self.shared.receive_errors.load(Relaxed)
+    }
+
     /// Probes to the gateways that are known now, and that were not answered in time.
     pub fn probes_missed(&self) -> u64 {
         let tables = self.shared.tables.load();
@@ -277,7 +289,7 @@ impl Forwarder {
         tables.targets.iter().map(|target| PathStatus::of(target)).collect()
     }
 
-    /// Whether every known gateway of `cluster` was heard from, or `None` when it is not linked.
+    /// Whether any gateway of `cluster` answers, or `None` when it is not linked.
     pub fn reaches(&self, cluster: ClusterId) -> Option<bool> {
         self.shared
             .tables
@@ -296,8 +308,11 @@ impl Forwarder {
                     None => return,
                 },
                 () = self.shared.dirty.notified() => {
-                    while let Ok(event) = admissions.try_recv() {
-                        self.admit(event);
+                    // as many as wait now: what comes meanwhile must not keep the tables from being published
+                    for _ in 0..admissions.len() {
+                        if let Ok(event) = admissions.try_recv() {
+                            self.admit(event);
+                        }
                     }
                     self.publish();
                     tokio::time::sleep(PUBLISH_EVERY).await;
@@ -314,8 +329,20 @@ impl Forwarder {
         if inputs.admitted.len() >= MAX_ADMITTED && !inputs.admitted.contains_key(&addr) {
             return;
         }
-        if matches!(class, Class::Workload(_)) {
-            inputs.admitted.retain(|other, source| source.class != class || *other == addr);
+        if matches!(class, Class::Workload(_))
+            && let Some(old) = inputs.workload_at.insert(class, addr).filter(|old| *old != addr)
+        {
+            inputs.admitted.remove(&old);
+        }
+        let ports = |source: &&Arc<Source>| source.class == class;
+        if matches!(class, Class::Link(..) | Class::Sibling(_))
+            && inputs.admitted.values().filter(ports).count() >= MAX_PORTS
+        {
+            // a gateway that was started anew has new ports, and those of its old process are silent
+            let oldest =
+                inputs.admitted.values().filter(ports).min_by_key(|source| source.last_seen_ms.load(Relaxed));
+            let oldest = oldest.map(|source| source.addr);
+            inputs.admitted.retain(|other, _| Some(*other) != oldest);
         }
         let source = Source::new(addr, class, listener, now_ms, &self.shared.fixed.limits);
         inputs.admitted.insert(addr, Arc::new(source));
@@ -331,6 +358,10 @@ impl Forwarder {
             .admitted
             .retain(|_, source| now_ms.saturating_sub(source.last_seen_ms.load(Relaxed)) < FORGET_MS);
         let changed = inputs.admitted.len() != before;
+        if changed {
+            let Inputs { workload_at, admitted, .. } = &mut *inputs;
+            workload_at.retain(|_, addr| admitted.contains_key(addr));
+        }
         drop(inputs);
         if changed {
             self.shared.dirty.notify_one();

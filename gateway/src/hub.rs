@@ -63,6 +63,8 @@ pub(crate) struct Soft {
     pub(crate) peers: BTreeMap<ClusterId, Peer>,
     pub(crate) instances: InstanceWatch,
     pub(crate) uses: UseSet,
+    /// The cluster's gateways, as the registry had them last.
+    pub(crate) members: BTreeSet<NodeId>,
     /// Control connections of sidecars to this gateway.
     pub(crate) attached: BTreeMap<WorkloadId, usize>,
 }
@@ -111,6 +113,7 @@ impl Hub {
             peers: BTreeMap::new(),
             instances: InstanceWatch::default(),
             uses: UseSet::default(),
+            members: BTreeSet::new(),
             attached: BTreeMap::new(),
         };
         Self(Arc::new(Inner {

@@ -229,6 +229,18 @@ impl Node {
         Some(data_encoding::BASE64URL_NOPAD.encode(&key))
     }
 
+    /// What the log holds of a token's verifier, and back: the verifier under a pad of the seal key and the token's id. The log
+    /// reaches forwarders too, and whoever has a verifier can prove its token; a forwarder has no seal key.
+    pub(crate) fn mask_verifier(&self, id: &[u8; 8], verifier: [u8; 32]) -> Result<[u8; 32], NodeError> {
+        let no_key = || NodeError::Seal {
+            cluster: self.cluster().name.to_string(),
+            cause: "this gateway has no seal key, without which tokens cannot be made or checked".into(),
+        };
+        let seal = self.seal().ok_or_else(no_key)?.to_hex();
+        let pad = causeway_wire::derive_key(&hex32(&seal).ok_or_else(no_key)?, "causeway token verifier", id);
+        Ok(std::array::from_fn(|i| verifier[i] ^ pad[i]))
+    }
+
     /// A secret that no other process knows, for cookies.
     pub(crate) fn random_secret() -> [u8; 32] {
         rand::random()

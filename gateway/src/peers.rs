@@ -12,7 +12,7 @@ use causeway_runtime::Tasks;
 use causeway_store::{CallError, CallFuture, PeerCalls};
 use causeway_transport::{Connection, FrameReader, FrameWriter, close, close_reason_text};
 use causeway_wire::CloseCode;
-use causeway_wire::peer::{Call, Method, PeerMessage, Presence};
+use causeway_wire::peer::{Call, Method, PeerMessage, Presence, UpdateFacts};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -101,6 +101,19 @@ impl Peers {
         if let Some(link) = self.links().get(&node) {
             let _ = link.presence.try_send(message.clone());
         }
+    }
+
+    /// Asks a connected gateway to record this forwarder's facts.
+    pub(crate) async fn tell_facts(&self, facts: &GatewayFacts) -> Result<(), String> {
+        let mut cause = "no gateway of the cluster is connected".to_owned();
+        for node in self.ready() {
+            match self.ask(node, UpdateFacts { facts: facts.clone() }.into(), Duration::from_secs(5)).await {
+                Ok(PeerMessage::FactsUpdated(_)) => return Ok(()),
+                Ok(_) => cause = format!("gateway {node} answered something else"),
+                Err(error) => cause = format!("gateway {node}: {error}"),
+            }
+        }
+        Err(cause)
     }
 
     /// Waits until a connection to `node` stands.

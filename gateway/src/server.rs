@@ -17,6 +17,9 @@ use std::time::Duration;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections in handshake before new ones must prove their address (RFC 9000 section 8.1.2).
 const UNPROVEN: usize = 256;
+/// The most control connections, those in handshake included. Two of a sidecar's go to each gateway at most, so this is room for
+/// 25,000 sidecars; more are refused and go elsewhere.
+const MAX_CONNECTIONS: usize = 50_000;
 
 /// A protocol of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,15 @@ pub(crate) async fn run(hub: Hub, peers: Peers) {
             incoming = hub.endpoint.accept() => incoming,
             () = stop.cancelled() => return,
         };
-        let Some(incoming) = incoming else { return };
+        let Some(incoming) = incoming else {
+            // the endpoint was closed: the process is about to stop
+            stop.cancelled().await;
+            return;
+        };
+        if hub.endpoint.open_connections() > MAX_CONNECTIONS {
+            incoming.refuse();
+            continue;
+        }
         if hub.endpoint.open_connections() > UNPROVEN
             && !incoming.remote_address_validated()
             && incoming.may_retry()

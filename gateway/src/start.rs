@@ -26,6 +26,10 @@ use std::time::{Duration, SystemTime};
 
 /// How long the admin API's certificate lives; it is made anew at every start.
 const WEB_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long the first round of probes may take.
+const PROBE_ROUND: Duration = Duration::from_millis(400);
+/// How long nothing may have been forwarded before a gateway that drains stops.
+const QUIET: Duration = Duration::from_millis(300);
 /// How long tasks have to end after everything was told to stop.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -43,11 +47,17 @@ pub struct Gateway {
 pub fn run(config: GatewayConfig) -> anyhow::Result<()> {
     init_logs(config.log.as_deref(), config.log_format)?;
     let _ = causeway_runtime::limits::raise_nofile();
-    let signal = shutdown_signal()?;
+    let mut signal = std::pin::pin!(shutdown_signal()?);
     let runtime = control_runtime(2).context("starting the control runtime")?;
     let drain = config.drain;
-    runtime.block_on(async move {
-        let gateway = Gateway::start(config).await?;
+    runtime.block_on(async {
+        let gateway = tokio::select! {
+            gateway = Gateway::start(config) => gateway?,
+            name = &mut signal => {
+                tracing::info!(signal = name, "stopped before the gateway was up");
+                return Ok(());
+            }
+        };
         let tasks = gateway.hub.tasks.clone();
         tokio::select! {
             name = signal => tracing::info!(signal = name, "stopping"),
@@ -125,7 +135,7 @@ impl Gateway {
             tasks.spawn_critical("telemetry", server.serve(tasks.token()));
         }
         wait_for_registry(hub).await?;
-        tasks.spawn("own facts", publish_facts(hub.clone()));
+        tasks.spawn("own facts", publish_facts(hub.clone(), peers.clone()));
         if let Some(addr) = config.admin {
             self.admin = self.serve_admin(config, addr)?;
         }
@@ -138,10 +148,15 @@ impl Gateway {
         let hub = self.hub.clone();
         let tasks = hub.tasks.clone();
         tasks.spawn("readiness", async move {
-            let deadline = tokio::time::Instant::now() + Duration::from_millis(400);
+            let stop = hub.tasks.token();
+            let mut deadline = tokio::time::Instant::now() + PROBE_ROUND;
             hub.tables_work.notify_one();
-            loop {
+            while !stop.is_cancelled() {
                 tokio::time::sleep(Duration::from_millis(25)).await;
+                if !hub.forwarder.has_tables() {
+                    deadline = tokio::time::Instant::now() + PROBE_ROUND;
+                    continue;
+                }
                 let paths = hub.forwarder.paths();
                 if tokio::time::Instant::now() > deadline
                     || paths.iter().all(|path| path.ports_alive == path.ports)
@@ -223,10 +238,12 @@ impl Gateway {
     pub async fn stop(self, grace: Duration) -> anyhow::Result<()> {
         let hub = self.hub;
         let stopping = self.readiness.block("stopping");
-        // probes are answered with "not ready" from now on: packets go elsewhere within a round trip
-        hub.forwarder.update(|inputs| inputs.ready = false);
-        let outcome = self.drain.drain(grace.min(Duration::from_millis(500))).await;
-        tracing::info!(finished = outcome.finished, "drained");
+        // probes are answered with "not ready" from now on, and sidecars are told: packets go elsewhere within a round trip,
+        // and those that are on their way are still forwarded
+        hub.forwarder.update(|inputs| inputs.draining = true);
+        let _ = self.drain.drain(Duration::from_millis(100)).await;
+        let quiet = until_quiet(&hub, grace).await;
+        tracing::info!(quiet, "drained");
         hub.endpoint.close(CloseCode::GoingAway, "the gateway stops");
         let _ = tokio::time::timeout(Duration::from_secs(1), hub.endpoint.wait_idle()).await;
         if let Err(error) = hub.registry.shutdown().await {
@@ -249,6 +266,20 @@ fn keep_other(path: &Path, context: &ContextFile) -> Result<(), ContextError> {
     let kept = path.with_extension("toml.old");
     tracing::warn!(kept = %kept.display(), "a CLI context of this name led to another cluster; it is kept under another name");
     old.write(&kept)
+}
+
+/// Waits until no packets are forwarded any longer, for `grace` at most.
+async fn until_quiet(hub: &Hub, grace: Duration) -> bool {
+    let deadline = tokio::time::Instant::now() + grace;
+    let mut before = hub.forwarder.totals().packets_out;
+    loop {
+        tokio::time::sleep(QUIET).await;
+        let now = hub.forwarder.totals().packets_out;
+        if now == before || tokio::time::Instant::now() >= deadline {
+            return now == before;
+        }
+        before = now;
+    }
 }
 
 /// The first start: makes the registry with the cluster in it, then says on disk that the gateway is complete.
@@ -280,20 +311,30 @@ async fn wait_for_registry(hub: &Hub) -> anyhow::Result<()> {
     }
 }
 
-/// Tells the registry when this gateway's addresses differ from what it has.
-async fn publish_facts(hub: Hub) {
+/// Tells the registry when this gateway's addresses differ from what it has. A forwarder may not change the registry: it asks a
+/// gateway to.
+async fn publish_facts(hub: Hub, peers: Peers) {
     let stop = hub.tasks.token();
+    let mut told = false;
     loop {
         let facts = hub.node.facts();
         if hub.catalog().gateway(facts.node) == Some(&facts) {
             return;
         }
-        let node = facts.node;
-        match hub.propose(&format!("gateway {node}"), UpdateGateway { facts }).await {
-            Ok(_) => return,
-            Err(error) => {
-                tracing::debug!(%error, "this gateway's addresses could not be told to the registry yet")
+        let outcome = match hub.node.role() {
+            GatewayRole::Gateway => {
+                let by = format!("gateway {}", facts.node);
+                hub.propose(&by, UpdateGateway { facts }).await.map(drop).map_err(|error| error.to_string())
             }
+            GatewayRole::Forwarder => peers.tell_facts(&facts).await,
+        };
+        if let Err(cause) = outcome
+            && !std::mem::replace(&mut told, true)
+        {
+            tracing::warn!(
+                cause,
+                "this gateway's addresses differ from the registry's and could not be told to it yet"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}

@@ -30,7 +30,9 @@ pub(super) async fn create(
     let gateways = addresses(hub.node.id(), &hub.gateways());
     let fresh =
         Fresh { id: rand::random(), secret: rand::random(), now: causeway_runtime::clock::unix_now() };
-    let (token, command) = mint(&plan, &cluster, fingerprint, gateways, &fresh)?;
+    let (token, mut command) = mint(&plan, &cluster, fingerprint, gateways, &fresh)?;
+    let masked = hub.node.mask_verifier(&token.core.id, command.verifier.0);
+    command.verifier = masked.map_err(|error| ApiError::of("not-ready", error))?.into();
     change(&hub, &actor, command).await?;
     tracing::info!(token = token.core.id_text(), role = request.role, by = actor.0, "join token created");
     Ok(Json(CreatedToken {

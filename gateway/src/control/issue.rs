@@ -94,6 +94,8 @@ async fn next(input: &mut FrameReader) -> Result<Option<ToGateway>, SessionError
 
 async fn issue_by_token(hub: &Hub, connection: &Connection, join: &Join) -> Result<Issued, Refusal> {
     let refuse = |reason: &str, message: String| refusal(join.request, reason, message);
+    // a gateway that cannot sign must not use the token up
+    hub.ca().map_err(|error| refuse("cannot-sign", error.to_string()))?;
     let user = TokenUser::Workload(WorkloadId(rand::random()));
     let kind = use_token(hub, connection, join.token, &join.proof, &join.csr, user)
         .await
@@ -142,7 +144,11 @@ pub(crate) async fn use_token(
             current.token(id.into()).cloned().ok_or_else(unknown)?
         }
     };
-    if !verify_join_proof(&token.verifier.0, &bound, csr, proof) {
+    let verifier = hub
+        .node
+        .mask_verifier(&id, token.verifier.0)
+        .map_err(|error| ("cannot-sign".to_owned(), error.to_string()))?;
+    if !verify_join_proof(&verifier, &bound, csr, proof) {
         return Err(unknown());
     }
     let told = |refusal: causeway_catalog::Refusal| (refusal.reason().to_owned(), refusal.to_string());

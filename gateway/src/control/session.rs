@@ -25,6 +25,7 @@ pub(super) struct Session<'h> {
     pub(super) told: Told,
     pub(super) subscribed: BTreeSet<ServiceName>,
     pub(super) serves: BTreeSet<ServiceName>,
+    pub(super) registered: bool,
     /// Instances of this cluster that the sidecar is connected to.
     local: Watched,
     /// Instances of linked clusters that it is connected to.
@@ -47,6 +48,7 @@ pub(super) async fn run(
         told: Told::default(),
         subscribed: BTreeSet::new(),
         serves: BTreeSet::new(),
+        registered: false,
         local: Watched::of_process(Instant::now(), hub.up()),
         remote: BTreeSet::new(),
     };
@@ -89,6 +91,7 @@ impl Session<'_> {
             {
                 Ok(()) => {
                     self.serves = request.services.into_iter().map(|served| served.name).collect();
+                    self.registered = true;
                     self.out.send(Registered { request: request.request }).await?;
                     self.tell_exported().await
                 }

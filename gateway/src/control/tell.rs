@@ -56,6 +56,9 @@ impl Session<'_> {
 
     /// To whom the services that this workload serves are exported, where it changed.
     pub(super) async fn tell_exported(&mut self) -> Result<(), SessionError> {
+        if !self.registered {
+            return Ok(());
+        }
         let services = self.hub.exported(&self.serves);
         if self.told.exported.as_ref() != Some(&services) {
             self.told.exported = Some(services.clone());

@@ -196,6 +196,7 @@ impl prometheus_client::collector::Collector for ForwarderCollector {
             ("forwarder_own_packets", "Packets for the gateway itself", totals.own),
             ("forwarder_probes_answered", "Probes answered", totals.probes_answered),
             ("forwarder_probes_sent", "Probes sent to other gateways", totals.probes_sent),
+            ("forwarder_receive_errors", "Receive calls that failed", self.0.receive_errors()),
             (
                 "forwarder_probes_missed",
                 "Probes to known gateways without an answer in time",

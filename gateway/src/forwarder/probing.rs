@@ -41,7 +41,8 @@ pub(super) fn check(
         return None;
     }
     let cookie = cookie(cookie_secret, from, &probe);
-    let state = if tables.ready { ResponderState::Ready } else { ResponderState::NotReady };
+    let state =
+        if tables.ready && !tables.draining { ResponderState::Ready } else { ResponderState::NotReady };
     let answer =
         Answer { scope: probe.scope, state, interval_ms, responder: tables.node.0, seq: probe.seq, cookie };
     Some(Checked { answer: answer.encode(&key), class, echoed: probe.cookie == cookie })
@@ -60,10 +61,8 @@ fn sender(tables: &Tables, probe: &Probe) -> Option<(Class, [u8; 32])> {
         }
         ProbeScope::Link => {
             let (cluster, node) = (probe.cluster, NodeId(probe.sender));
-            Some((
-                Class::Link(cluster, node),
-                probe::link_key(tables.link_keys.get(&cluster)?, cluster, node),
-            ))
+            let (key, nodes) = tables.link_keys.get(&cluster)?;
+            nodes.contains(&node).then(|| (Class::Link(cluster, node), probe::link_key(key, cluster, node)))
         }
         _ => None,
     }
@@ -104,8 +103,13 @@ impl Pace {
         Self { window_start_ms: 0, answered: 0, asked_ms: Self::FAST_MS }
     }
 
-    /// Counts an answer; returns the interval to ask for, 0 when the sender may choose.
-    pub(super) fn answer(&mut self, now_ms: u64) -> u32 {
+    /// The interval to ask for, in milliseconds; 0 when the sender may choose.
+    pub(super) fn interval(&self) -> u32 {
+        if self.asked_ms <= Self::FAST_MS { 0 } else { u32::try_from(self.asked_ms).unwrap_or(0) }
+    }
+
+    /// Counts an answer to a probe whose sender is known and at its own address: nobody else can slow the others down.
+    pub(super) fn count(&mut self, now_ms: u64) {
         self.answered += 1;
         let elapsed = now_ms.saturating_sub(self.window_start_ms);
         if elapsed >= 1000 {
@@ -113,7 +117,6 @@ impl Pace {
             self.asked_ms = (self.asked_ms * rate / Self::LIMIT).clamp(Self::FAST_MS, Self::SLOW_MS);
             (self.window_start_ms, self.answered) = (now_ms, 0);
         }
-        if self.asked_ms <= Self::FAST_MS { 0 } else { u32::try_from(self.asked_ms).unwrap_or(0) }
     }
 }
 
@@ -212,15 +215,50 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_linked_cluster_may_probe_as_its_known_gateways_only() {
+        use super::super::source::SourceLimits;
+        use super::super::tables::{Fixed, Inputs, LinkRoute};
+        use causeway_model::ClusterId;
+        let [own, peer] = [1, 2].map(|id| ClusterId::new(id).unwrap());
+        let fixed = Fixed { cluster: own, node: NodeId(1), ports: 1, limits: SourceLimits::default() };
+        let mut inputs = Inputs::new(own);
+        let nodes = [NodeId(7)].into_iter().collect();
+        inputs.links.insert(peer, LinkRoute { key: [5; 32], gateways: Vec::new(), nodes });
+        let tables = Tables::build(&fixed, &inputs, None, 0);
+        let from = "127.0.0.1:9".parse().unwrap();
+        let probe = |node: u64, cookie| {
+            let scope = ProbeScope::Link;
+            let probe =
+                Probe { scope, epoch_bits: 0, cluster: peer, sender: node, seq: 1, cookie, in_use: true };
+            probe.encode(&probe::link_key(&[5; 32], peer, NodeId(node)))
+        };
+        let first = check(&tables, &[3; 32], &probe(7, [0; 16]), from, 0).unwrap();
+        assert!(!first.echoed, "nobody is admitted before the cookie came back");
+        let answer = Answer::decode(&first.answer).unwrap();
+        assert_eq!(answer.state, ResponderState::NotReady);
+        let second = check(&tables, &[3; 32], &probe(7, answer.cookie), from, 0).unwrap();
+        assert!(second.echoed);
+        let elsewhere =
+            check(&tables, &[3; 32], &probe(7, answer.cookie), "127.0.0.1:10".parse().unwrap(), 0).unwrap();
+        assert!(!elsewhere.echoed, "a cookie is worth nothing from another address");
+        assert!(check(&tables, &[3; 32], &probe(8, [0; 16]), from, 0).is_none(), "no such gateway");
+        let mut forged = probe(7, answer.cookie);
+        forged[20] ^= 1;
+        assert!(check(&tables, &[3; 32], &forged, from, 0).is_none(), "a tag that is wrong");
+    }
+
+    #[test]
     fn the_interval_grows_with_the_load_of_probes_and_shrinks_again() {
         let mut pace = Pace::new();
         let mut asked = 0;
         for i in 0..64_000u64 {
-            asked = pace.answer(i / 32);
+            pace.count(i / 32);
+            asked = pace.interval();
         }
         assert!((35..=45).contains(&asked), "32,000 a second are twice the limit: {asked}");
         for i in 0..100u64 {
-            asked = pace.answer(3000 + i * 100);
+            pace.count(3000 + i * 100);
+            asked = pace.interval();
         }
         assert_eq!(asked, 0);
     }

@@ -205,7 +205,8 @@ mod tests {
         inputs.siblings.insert(SIBLING, vec![addr(2)]);
         for id in [2, 3] {
             let gateways = vec![(NodeId(u64::from(id)), addr(100 + u8::try_from(id).unwrap()))];
-            inputs.links.insert(cluster(id), LinkRoute { key: [7; 32], gateways });
+            let nodes = gateways.iter().map(|(node, _)| *node).collect();
+            inputs.links.insert(cluster(id), LinkRoute { key: [7; 32], gateways, nodes });
         }
         let tables = Tables::build(&fixed, &inputs, None, 0);
         for target in tables.targets.iter().filter(|target| target.cluster() != Some(cluster(3))) {

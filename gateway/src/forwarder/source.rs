@@ -17,6 +17,9 @@ pub enum Class {
     Control,
 }
 
+/// Probes a second that are answered to one source: four times what the fastest interval needs.
+const PROBES: u64 = 200;
+
 /// How many packets and handshakes are taken from one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceLimits {
@@ -91,6 +94,7 @@ pub(super) struct Source {
     pub last_seen_ms: AtomicU64,
     pub(super) packets: Rate,
     pub(super) handshakes: Rate,
+    pub(super) probes: Rate,
 }
 
 impl Source {
@@ -113,6 +117,7 @@ impl Source {
             last_seen_ms: AtomicU64::new(now_ms),
             packets: Rate::new(packets),
             handshakes: Rate::new(handshakes),
+            probes: Rate::new(PROBES),
         }
     }
 }

@@ -23,8 +23,10 @@ pub struct ServiceRoute {
 pub struct LinkRoute {
     /// The link's key.
     pub key: [u8; 32],
-    /// The linked cluster's gateways.
+    /// The linked cluster's gateways that have an address.
     pub gateways: Vec<(NodeId, SocketAddr)>,
+    /// All of its gateways.
+    pub nodes: FxHashSet<NodeId>,
 }
 
 /// What the tables are built from. Whoever owns a part replaces it through [`super::Forwarder::update`].
@@ -32,6 +34,10 @@ pub struct LinkRoute {
 pub struct Inputs {
     /// Whether packets are taken; probes are answered either way.
     pub ready: bool,
+    /// Whether these inputs are of a registry that has its cluster.
+    pub filled: bool,
+    /// Whether this gateway is about to stop: it still forwards, and asks everybody to use another.
+    pub draining: bool,
     /// The keys of this cluster's WORKLOAD ids.
     pub cid_keys: CidKeys,
     /// The keys of this cluster's probes.
@@ -48,12 +54,32 @@ pub struct Inputs {
     pub siblings: FxHashMap<NodeId, Vec<SocketAddr>>,
     pub(super) admitted: FxHashMap<SocketAddr, Arc<Source>>,
     pub(super) control: FxHashMap<SocketAddr, usize>,
+    /// Where each workload is admitted.
+    pub(super) workload_at: FxHashMap<Class, SocketAddr>,
 }
 
 impl Inputs {
+    /// The admitted sources that still stand: those of a link or a gateway that was removed are cut off at once.
+    fn standing(&self) -> FxHashMap<SocketAddr, Arc<Source>> {
+        let stands = |source: &Source| match source.class {
+            Class::Link(cluster, node) => {
+                self.links.get(&cluster).is_some_and(|link| link.nodes.contains(&node))
+            }
+            Class::Sibling(node) => self.siblings.contains_key(&node),
+            Class::Workload(_) | Class::Control => true,
+        };
+        self.admitted
+            .iter()
+            .filter(|(_, source)| stands(source))
+            .map(|(&addr, source)| (addr, source.clone()))
+            .collect()
+    }
+
     pub(super) fn new(cluster: ClusterId) -> Self {
         Self {
             ready: false,
+            filled: false,
+            draining: false,
             cid_keys: CidKeys::new(cluster, []),
             probe_keys: Vec::new(),
             services: FxHashMap::default(),
@@ -63,6 +89,7 @@ impl Inputs {
             siblings: FxHashMap::default(),
             admitted: FxHashMap::default(),
             control: FxHashMap::default(),
+            workload_at: FxHashMap::default(),
         }
     }
 }
@@ -73,6 +100,8 @@ pub(super) struct Tables {
     pub(super) cluster: ClusterId,
     pub(super) node: NodeId,
     pub(super) ready: bool,
+    pub(super) draining: bool,
+    pub(super) filled: bool,
     pub(super) cid_keys: CidKeys,
     pub(super) probe_keys: Vec<(Epoch, [u8; 32])>,
     pub(super) sources: FxHashMap<SocketAddr, Arc<Source>>,
@@ -80,7 +109,7 @@ pub(super) struct Tables {
     pub(super) elsewhere: FxHashMap<WorkloadId, NodeId>,
     pub(super) endpoints: FxHashMap<u64, WorkloadId>,
     pub(super) services: FxHashMap<ServiceHandle, ServiceRoute>,
-    pub(super) link_keys: FxHashMap<ClusterId, [u8; 32]>,
+    pub(super) link_keys: FxHashMap<ClusterId, ([u8; 32], FxHashSet<NodeId>)>,
     pub(super) links: FxHashMap<ClusterId, Vec<Arc<Target>>>,
     pub(super) siblings: FxHashMap<NodeId, Arc<Target>>,
     pub(super) targets: Vec<Arc<Target>>,
@@ -107,14 +136,20 @@ impl Tables {
             cluster: fixed.cluster,
             node: fixed.node,
             ready: inputs.ready,
+            draining: inputs.draining,
+            filled: inputs.filled,
             cid_keys: inputs.cid_keys.clone(),
             probe_keys: inputs.probe_keys.clone(),
-            sources: inputs.admitted.clone(),
+            sources: inputs.standing(),
             workloads: FxHashMap::default(),
             elsewhere: inputs.elsewhere.clone(),
             endpoints: inputs.endpoints.clone(),
             services: inputs.services.clone(),
-            link_keys: inputs.links.iter().map(|(&cluster, link)| (cluster, link.key)).collect(),
+            link_keys: inputs
+                .links
+                .iter()
+                .map(|(&cluster, link)| (cluster, (link.key, link.nodes.clone())))
+                .collect(),
             links: FxHashMap::default(),
             siblings: FxHashMap::default(),
             targets: Vec::new(),
@@ -164,10 +199,8 @@ impl Tables {
     /// The listening addresses of known gateways, from which their control connections come, and the other ends of control
     /// connections. A probed admission of the same address counts more.
     fn add_static_sources(&mut self, fixed: &Fixed, inputs: &Inputs, old: Option<&Self>, now_ms: u64) {
-        let siblings = inputs
-            .siblings
-            .iter()
-            .flat_map(|(&node, addrs)| addrs.iter().map(move |&a| (a, Class::Sibling(node))));
+        // what a gateway forwards leaves from its link sockets, which are probed: its listening address is for control only
+        let siblings = inputs.siblings.values().flatten().map(|&addr| (addr, Class::Control));
         let control = inputs.control.keys().map(|&addr| (addr, Class::Control));
         for (addr, class) in siblings.chain(control) {
             let kept =
@@ -185,5 +218,59 @@ impl Tables {
             .filter(|(epoch, _)| epoch.low_bits() == bits)
             .max_by_key(|(epoch, _)| *epoch)
             .map(|(_, key)| key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(id: u32) -> ClusterId {
+        ClusterId::new(id).unwrap()
+    }
+
+    fn addr(last: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, last], 7443))
+    }
+
+    fn inputs(fixed: &Fixed) -> Inputs {
+        let mut inputs = Inputs::new(cluster(1));
+        inputs.probe_keys = vec![(Epoch(1), [9; 32])];
+        inputs.siblings.insert(NodeId(2), vec![addr(2)]);
+        let gateways = vec![(NodeId(7), addr(7))];
+        let nodes = [NodeId(7)].into_iter().collect();
+        inputs.links.insert(cluster(2), LinkRoute { key: [1; 32], gateways, nodes });
+        for (addr, class) in
+            [(addr(20), Class::Link(cluster(2), NodeId(7))), (addr(21), Class::Sibling(NodeId(2)))]
+        {
+            inputs.admitted.insert(addr, Arc::new(Source::new(addr, class, 0, 0, &fixed.limits)));
+        }
+        inputs
+    }
+
+    #[test]
+    fn what_is_removed_is_cut_off_at_once_and_what_stays_keeps_its_paths() {
+        let fixed = Fixed { cluster: cluster(1), node: NodeId(1), ports: 2, limits: SourceLimits::default() };
+        let mut inputs = inputs(&fixed);
+        let before = Tables::build(&fixed, &inputs, None, 0);
+        assert!(before.sources.contains_key(&addr(20)) && before.sources.contains_key(&addr(21)));
+        assert_eq!(before.targets.len(), 2);
+
+        inputs.links.clear();
+        let after = Tables::build(&fixed, &inputs, Some(&before), 0);
+        assert!(!after.sources.contains_key(&addr(20)), "its packets are taken although the link is removed");
+        assert!(after.sources.contains_key(&addr(21)));
+        assert!(Arc::ptr_eq(&before.siblings[&NodeId(2)], &after.siblings[&NodeId(2)]));
+
+        inputs.siblings.clear();
+        let last = Tables::build(&fixed, &inputs, Some(&after), 0);
+        assert!(last.sources.is_empty() && last.targets.is_empty());
+    }
+
+    #[test]
+    fn the_listening_address_of_a_sibling_is_for_control_connections_only() {
+        let fixed = Fixed { cluster: cluster(1), node: NodeId(1), ports: 2, limits: SourceLimits::default() };
+        let tables = Tables::build(&fixed, &inputs(&fixed), None, 0);
+        assert_eq!(tables.sources[&addr(2)].class, Class::Control);
     }
 }

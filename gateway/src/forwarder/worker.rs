@@ -164,9 +164,6 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
         self.tally.packets_in += packets;
         self.tally.bytes_in += message.data.len() as u64;
         let source = self.tables.sources.get(&message.from);
-        if let Some(source) = source {
-            source.last_seen_ms.store(self.now_ns / 1_000_000, Relaxed);
-        }
         let strangers = || &self.worker.shared.strangers.rates(message.from).0;
         let rate = source.map_or_else(strangers, |source| &source.packets);
         if !rate.take(self.now_ns, packets) {
@@ -248,7 +245,8 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
             }
             Verdict::Own => {
                 let packets = data.len().div_ceil(message.stride) as u64;
-                let full = self.worker.own.push(message.from, message.ecn, data, message.stride);
+                let full =
+                    self.worker.own.push((message.from, self.local()), message.ecn, data, message.stride);
                 self.tally.own += packets - full;
                 self.tally.drop(DropReason::QueueFull, full);
             }
@@ -284,21 +282,43 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
     ) -> Result<(), DropReason> {
         let shared = &self.worker.shared;
         let now_ms = self.now_ns / 1_000_000;
-        let interval = self.pace.answer(now_ms);
+        let known = self.tables.sources.get(&message.from);
+        if known.is_some_and(|source| !source.probes.take(self.now_ns, 1)) {
+            return Err(DropReason::RateLimit);
+        }
+        let interval = self.pace.interval();
         let checked = check(self.tables, &shared.cookie_secret, bytes, message.from, interval)
             .ok_or(DropReason::BadProbe)?;
-        let known =
-            self.tables.sources.get(&message.from).is_some_and(|source| source.class == checked.class);
-        if checked.echoed && (!known || self.moved(checked.class, message.from)) {
-            // a full queue loses nothing: the next probe asks again
-            let _ =
-                shared.events.try_send(Event::Admit { addr: message.from, class: checked.class, listener });
+        if checked.echoed {
+            self.pace.count(now_ms);
+            let known = known.filter(|source| source.class == checked.class);
+            if let Some(source) = known {
+                source.last_seen_ms.store(now_ms, Relaxed);
+            }
+            if known.is_none() || self.moved(checked.class, message.from) {
+                // a full queue loses nothing: the next probe asks again
+                let _ = shared.events.try_send(Event::Admit {
+                    addr: message.from,
+                    class: checked.class,
+                    listener,
+                });
+            }
         }
         // an answer that cannot be sent is a probe that was not answered
         if self.worker.listeners[listener].send_to(&checked.answer, message.from).is_ok() {
             self.tally.probes_answered += 1;
         }
         Ok(())
+    }
+
+    /// The address that packets for the gateway itself came in on, where the socket has one.
+    fn local(&self) -> Option<std::net::IpAddr> {
+        match self.entry {
+            Entry::Listener(index) => {
+                Some(self.worker.listeners[index].local_addr().ip()).filter(|ip| !ip.is_unspecified())
+            }
+            Entry::Link(_) => None,
+        }
     }
 
     /// Whether the tables deliver to this workload at another address.

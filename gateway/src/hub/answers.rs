@@ -24,10 +24,10 @@ impl Hub {
         self.node.cluster().clone()
     }
 
-    /// Whether gateway `node` of this cluster is known as a forwarder. One that is not known is none: a replica that lags must
-    /// take the word of a leader that it has not heard of, and a forwarder is known to its cluster from its joining on.
-    pub(crate) fn is_forwarder(&self, node: NodeId) -> bool {
-        self.catalog().gateway(node).is_some_and(|gateway| gateway.role == GatewayRole::Forwarder)
+    /// What gateway `node` of this cluster does; while the registry's replica is empty, as those said that this gateway
+    /// joined through.
+    pub(crate) fn role_of(&self, node: NodeId) -> Option<GatewayRole> {
+        self.gateways().iter().find(|gateway| gateway.node == node).map(|gateway| gateway.role)
     }
 
     /// The keys of the cluster's WORKLOAD ids.
@@ -185,7 +185,7 @@ fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn allows(to: &ExportTo, cluster: &ClusterName) -> bool {
+pub(super) fn allows(to: &ExportTo, cluster: &ClusterName) -> bool {
     match to {
         ExportTo::All => true,
         ExportTo::Clusters(clusters) => clusters.contains(cluster),

@@ -1,5 +1,6 @@
 //! The clocks behind the hub: presence, imports, and the forwarder's tables.
 
+use super::answers::allows;
 use super::{Change, Hub};
 use crate::forwarder::{LinkRoute, ServiceRoute};
 use crate::peers::Peers;
@@ -8,14 +9,19 @@ use causeway_identity::TrustBundle;
 use causeway_model::{GatewayFacts, Health, HostPort, NodeId};
 use causeway_presence::Event;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the forwarder is asked which workloads it heard from.
 const HEARD_EVERY: Duration = Duration::from_millis(200);
 /// Changes of the tables within this time are made together.
 const TABLES_EVERY: Duration = Duration::from_millis(5);
+/// How long a name server has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The most names that are kept.
+const MAX_NAMES: usize = 16_384;
 /// How often the names of other gateways are resolved anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
@@ -129,12 +135,13 @@ fn follow(hub: &Hub, catalog: &Catalog) {
     for link in catalog.links() {
         soft.peers.entry(link.peer.id).or_insert_with(|| hub.new_peer(link));
     }
-    let members: Vec<NodeId> = catalog.gateways().map(|gateway| gateway.node).collect();
-    let strangers: Vec<NodeId> =
-        soft.presence.peers().map(|peer| peer.node).filter(|node| !members.contains(node)).collect();
-    for node in strangers {
+    // only who was a member can be removed: a replica that is being filled does not know everybody yet
+    let members: BTreeSet<NodeId> = catalog.gateways().map(|gateway| gateway.node).collect();
+    let removed: Vec<NodeId> = soft.members.difference(&members).copied().collect();
+    for node in removed {
         soft.presence.handle_peer_removed(Instant::now(), node);
     }
+    soft.members = members;
     drop(soft);
     hub.tell_services(changed);
 }
@@ -163,10 +170,10 @@ async fn imports(hub: Hub) {
 /// Keeps the forwarder's tables as the catalog and presence say.
 async fn tables(hub: Hub) {
     let stop = hub.tasks.token();
-    let mut resolver = Resolver::default();
+    let names = Names::default();
     loop {
         let catalog = hub.catalog();
-        let (links, siblings) = routes(&hub, &catalog, &mut resolver).await;
+        let (links, siblings) = routes(&hub, &catalog, &names);
         publish(&hub, &catalog, links, siblings);
         tokio::select! {
             () = hub.tables_work.notified() => tokio::time::sleep(TABLES_EVERY).await,
@@ -179,18 +186,20 @@ async fn tables(hub: Hub) {
 type Links = FxHashMap<causeway_model::ClusterId, LinkRoute>;
 type Siblings = FxHashMap<NodeId, Vec<SocketAddr>>;
 
-async fn routes(hub: &Hub, catalog: &Catalog, resolver: &mut Resolver) -> (Links, Siblings) {
+fn routes(hub: &Hub, catalog: &Catalog, names: &Names) -> (Links, Siblings) {
     let (mut links, mut siblings) = (Links::default(), Siblings::default());
     for link in catalog.links() {
-        let mut gateways = Vec::new();
-        for gateway in link.gateways.values() {
-            let addr = resolver.first(&gateway.link_addrs).await;
-            gateways.extend(addr.map(|addr| (gateway.node, addr)));
-        }
-        links.insert(link.peer.id, LinkRoute { key: link.key.0, gateways });
+        let addr = |gateway: &GatewayFacts| names.all(hub, &gateway.link_addrs).into_iter().next();
+        let gateways = link
+            .gateways
+            .values()
+            .filter_map(|gateway| addr(gateway).map(|addr| (gateway.node, addr)))
+            .collect();
+        let nodes = link.gateways.keys().copied().collect();
+        links.insert(link.peer.id, LinkRoute { key: link.key.0, gateways, nodes });
     }
     for gateway in hub.gateways().iter().filter(|gateway| gateway.node != hub.node.id()) {
-        siblings.insert(gateway.node, resolver.all(&gateway.cluster_addrs).await);
+        siblings.insert(gateway.node, names.all(hub, &gateway.cluster_addrs));
     }
     (links, siblings)
 }
@@ -208,7 +217,7 @@ fn publish(hub: &Hub, catalog: &Catalog, links: Links, siblings: Siblings) {
         };
         let exported_to = catalog
             .links()
-            .filter(|link| catalog.exports_to(&link.peer.name).any(|to| to.handle == export.handle))
+            .filter(|link| allows(&export.to, &link.peer.name))
             .map(|link| link.peer.id)
             .collect();
         let workloads =
@@ -228,62 +237,96 @@ fn publish(hub: &Hub, catalog: &Catalog, links: Links, siblings: Siblings) {
         inputs.probe_keys = probe_keys.unwrap_or_default();
         (inputs.services, inputs.endpoints, inputs.elsewhere) = (services, endpoints, elsewhere);
         (inputs.links, inputs.siblings) = (links, siblings);
+        inputs.filled = catalog.cluster().is_some();
     });
 }
 
-/// Addresses of other gateways: names are asked for again from time to time, and keep their last answer when nobody knows.
+/// What names of other gateways resolve to. Nobody waits for an answer: a name that is not known, or not lately, is asked for in
+/// a task of its own, and the tables are made again when it has one. A name keeps its last answer when nobody knows it.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<FxHashMap<String, Known>>>);
+
 #[derive(Default)]
-struct Resolver {
-    known: FxHashMap<String, (Instant, Vec<SocketAddr>)>,
+struct Known {
+    addrs: Vec<SocketAddr>,
+    asked: Option<Instant>,
 }
 
-impl Resolver {
-    async fn resolve(&mut self, addr: &HostPort) -> Vec<SocketAddr> {
-        if let Some(addr) = addr.socket_addr() {
-            return vec![addr];
-        }
-        let text = addr.to_string();
-        if let Some((at, addrs)) = self.known.get(&text)
-            && at.elapsed() < RESOLVE_EVERY
-        {
-            return addrs.clone();
-        }
-        match causeway_transport::resolve(addr).await {
-            Ok(addrs) => {
-                self.known.insert(text, (Instant::now(), addrs.clone()));
-                addrs
-            }
-            Err(error) => {
-                tracing::warn!(address = %addr, %error, "the address of a gateway does not resolve");
-                self.known.get(&text).map(|(_, addrs)| addrs.clone()).unwrap_or_default()
-            }
-        }
+impl Names {
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<String, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn all(&mut self, addrs: &[HostPort]) -> Vec<SocketAddr> {
-        let mut all = Vec::new();
-        for addr in addrs {
-            all.extend(self.resolve(addr).await);
-        }
-        all
+    fn all(&self, hub: &Hub, addrs: &[HostPort]) -> Vec<SocketAddr> {
+        addrs
+            .iter()
+            .flat_map(|addr| addr.socket_addr().map_or_else(|| self.named(hub, addr), |addr| vec![addr]))
+            .collect()
     }
 
-    async fn first(&mut self, addrs: &[HostPort]) -> Option<SocketAddr> {
-        for addr in addrs {
-            if let Some(&addr) = self.resolve(addr).await.first() {
-                return Some(addr);
-            }
+    fn named(&self, hub: &Hub, addr: &HostPort) -> Vec<SocketAddr> {
+        let mut names = self.lock();
+        if names.len() >= MAX_NAMES && !names.contains_key(&addr.to_string()) {
+            return Vec::new();
         }
-        None
+        let known = names.entry(addr.to_string()).or_default();
+        if known.asked.is_none_or(|at| at.elapsed() >= RESOLVE_EVERY) {
+            known.asked = Some(Instant::now());
+            hub.tasks.spawn(format!("resolve {addr}"), self.clone().ask(hub.clone(), addr.clone()));
+        }
+        known.addrs.clone()
     }
+
+    async fn ask(self, hub: Hub, addr: HostPort) {
+        let stop = hub.tasks.token();
+        let found = tokio::select! {
+            found = resolved(&addr) => found,
+            () = stop.cancelled() => return,
+        };
+        if found.is_empty() {
+            return;
+        }
+        let mut names = self.lock();
+        let known = names.entry(addr.to_string()).or_default();
+        if known.addrs != found {
+            known.addrs = found;
+            hub.tables_work.notify_one();
+        }
+    }
+}
+
+/// What `addr` resolves to, within [`PATIENCE`]; nothing when nobody knows.
+async fn resolved(addr: &HostPort) -> Vec<SocketAddr> {
+    match tokio::time::timeout(PATIENCE, causeway_transport::resolve(addr)).await {
+        Ok(Ok(addrs)) => addrs,
+        Ok(Err(error)) => {
+            tracing::warn!(address = %addr, %error, "the address of a gateway does not resolve");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!(address = %addr, "the address of a gateway does not resolve: the name server does not answer");
+            Vec::new()
+        }
+    }
+}
+
+async fn all_of(addrs: &[HostPort]) -> Vec<SocketAddr> {
+    let mut all = Vec::new();
+    for addr in addrs {
+        match addr.socket_addr() {
+            Some(addr) => all.push(addr),
+            None => all.extend(resolved(addr).await),
+        }
+    }
+    all
 }
 
 /// The addresses of a gateway of this cluster, resolved.
 pub(crate) async fn cluster_addrs(gateway: &GatewayFacts) -> Vec<SocketAddr> {
-    Resolver::default().all(&gateway.cluster_addrs).await
+    all_of(&gateway.cluster_addrs).await
 }
 
 /// The addresses of a gateway of a linked cluster, resolved.
 pub(crate) async fn link_addrs(gateway: &GatewayFacts) -> Vec<SocketAddr> {
-    Resolver::default().all(&gateway.link_addrs).await
+    all_of(&gateway.link_addrs).await
 }

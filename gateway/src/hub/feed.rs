@@ -33,6 +33,7 @@ impl Hub {
     /// `workload` says that it stops.
     pub(crate) fn goodbye(&self, workload: WorkloadId) {
         self.soft().presence.handle_goodbye(Instant::now(), workload);
+        self.forwarder.forget(workload);
         self.presence_work.notify_one();
     }
 

@@ -56,7 +56,7 @@ pub(crate) async fn invite(
     };
     let command = CreateInvite {
         id: core.id.into(),
-        verifier: core.verifier().into(),
+        verifier: hub.node.mask_verifier(&core.id, core.verifier()).map_err(|_| LinkError::Forwarder)?.into(),
         for_cluster: for_cluster.clone(),
         expires_at: core.expires_at,
     };

@@ -156,14 +156,16 @@ async fn consider(hub: &Hub, connection: &Connection, pair: Pair) -> Result<Pair
     let invite = invite(hub, id).await.ok_or(LinkError::TokenRefused)?;
     let told = pair.introduction;
     let key = exporter(connection, EXPORTER_LABEL, &[]).map_err(|_| LinkError::TokenRefused)?;
+    let verifier =
+        hub.node.mask_verifier(&pair.token, invite.verifier.0).map_err(|_| LinkError::Forwarder)?;
     // the proof comes first: what became of a token is told only to those who hold it
-    if !verify_pair_proof(PairSide::Accepting, &invite.verifier.0, &key, &told, &pair.proof) {
+    if !verify_pair_proof(PairSide::Accepting, &verifier, &key, &told, &pair.proof) {
         return Err(LinkError::TokenRefused);
     }
     invite.check_for(&told.cluster.name, unix_now())?;
     introduction::check(&told)?;
     let own = introduction::own(hub)?;
-    let proof = pair_proof(PairSide::Inviting, &invite.verifier.0, &key, &own).map_err(|error| {
+    let proof = pair_proof(PairSide::Inviting, &verifier, &key, &own).map_err(|error| {
         LinkError::Introduction { cluster: own.cluster.name.clone(), what: error.to_string() }
     })?;
     let link_key: [u8; 32] = rand::random();

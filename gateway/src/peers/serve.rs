@@ -3,7 +3,7 @@
 use super::Peers;
 use crate::control::{refusal, use_token};
 use crate::hub::Hub;
-use causeway_catalog::{AddGateway, TokenKind, TokenUser};
+use causeway_catalog::{AddGateway, TokenKind, TokenUser, UpdateGateway};
 use causeway_identity::GATEWAY_SVID_TTL;
 use causeway_model::{GatewayFacts, GatewayRole, NodeId, SpiffeId};
 use causeway_presence::Message;
@@ -11,7 +11,7 @@ use causeway_store::CallError;
 use causeway_transport::{Connection, FrameReader, FrameWriter, RecvStream, SendStream, close};
 use causeway_wire::CloseCode;
 use causeway_wire::peer::{
-    GatewayJoined, GatewayRenewed, JoinGateway, Method, PeerMessage, RenewGateway, Reply,
+    FactsUpdated, GatewayJoined, GatewayRenewed, JoinGateway, Method, PeerMessage, RenewGateway, Reply,
 };
 use causeway_wire::view::Refusal;
 use std::time::{Duration, Instant, SystemTime};
@@ -79,6 +79,18 @@ impl Peers {
     }
 }
 
+/// A token for something else is told before it is used up.
+fn check_kind(hub: &Hub, join: &JoinGateway) -> Result<(), Refusal> {
+    let catalog = hub.catalog();
+    match catalog.token(join.token.into()).map(|token| &token.kind) {
+        Some(TokenKind::Gateway { role }) if *role != join.role => {
+            let message = format!("the token is for role {role}, and the gateway asks for {}", join.role);
+            Err(refusal(0, "token-wrong-kind", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result<GatewayJoined, Refusal> {
     let refuse = |(reason, message): (String, String)| refusal(0, &reason, message);
     if join.cluster_addrs.is_empty()
@@ -89,6 +101,9 @@ async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result
         return Err(refusal(0, "bad-addresses", message));
     }
     let node = NodeId(rand::random::<u64>().max(1));
+    // a gateway that cannot sign must not use the token up
+    let chain = sign(hub, &join.csr, node)?;
+    check_kind(hub, join)?;
     let kind = use_token(hub, connection, join.token, &join.proof, &join.csr, TokenUser::Gateway(node))
         .await
         .map_err(refuse)?;
@@ -102,7 +117,6 @@ async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result
             return Err(refusal(0, "token-wrong-kind", "the token is for a workload"));
         }
     }
-    let chain = sign(hub, &join.csr, node)?;
     let facts = GatewayFacts {
         node,
         role: join.role,
@@ -143,9 +157,8 @@ async fn answer(hub: Hub, node: NodeId, send: SendStream, receive: RecvStream) {
         return;
     };
     let answer: PeerMessage = match message {
-        PeerMessage::Call(call) if !may_call(hub.is_forwarder(node), call.method) => {
-            let message =
-                format!("gateway {node} is a forwarder: it follows the registry and changes nothing");
+        PeerMessage::Call(call) if !may_call(hub.role_of(node), call.method) => {
+            let message = format!("gateway {node} is not known here as one that may change the registry");
             refusal(0, "wrong-role", message).into()
         }
         PeerMessage::Call(call) => match hub.registry.handle_call(node, call.method, call.body).await {
@@ -157,6 +170,10 @@ async fn answer(hub: Hub, node: NodeId, send: SendStream, receive: RecvStream) {
             Ok(chain) => GatewayRenewed { chain }.into(),
             Err(refused) => refused.into(),
         },
+        PeerMessage::UpdateFacts(update) => match record_facts(&hub, node, update.facts).await {
+            Ok(()) => FactsUpdated {}.into(),
+            Err(refused) => refused.into(),
+        },
         _ => refusal(0, "protocol-violation", "not a call").into(),
     };
     if writer.send(&answer).await.is_ok() {
@@ -164,10 +181,20 @@ async fn answer(hub: Hub, node: NodeId, send: SendStream, receive: RecvStream) {
     }
 }
 
-/// A forwarder is trusted with packets only: it may ask how far the registry is, and nothing that could change it. A Raft
-/// message from it could (Raft believes whoever has a newer term).
-fn may_call(forwarder: bool, method: Method) -> bool {
-    !forwarder || method == Method::ReadIndex
+/// Records where the caller is reached; its role is fixed.
+async fn record_facts(hub: &Hub, node: NodeId, facts: GatewayFacts) -> Result<(), Refusal> {
+    if facts.node != node || hub.role_of(node) != Some(facts.role) {
+        let message = format!("gateway {node} may change its own addresses and place only");
+        return Err(refusal(0, "wrong-role", message));
+    }
+    let recorded = hub.propose(&format!("gateway {node}"), UpdateGateway { facts }).await;
+    recorded.map(drop).map_err(|error| refusal(0, error.reason(), error.to_string()))
+}
+
+/// A forwarder is trusted with packets only, and so is a gateway that is not known: it may ask how far the registry is, and
+/// nothing that could change it. A Raft message could (Raft believes whoever has a newer term).
+fn may_call(role: Option<GatewayRole>, method: Method) -> bool {
+    role == Some(GatewayRole::Gateway) || method == Method::ReadIndex
 }
 
 async fn read_presence(peers: Peers, hub: Hub, node: NodeId, receive: RecvStream) {
@@ -211,8 +238,10 @@ mod tests {
             Method::ReadIndex,
         ];
         for method in all {
-            assert!(may_call(false, method), "{method:?}");
-            assert_eq!(may_call(true, method), method == Method::ReadIndex, "{method:?}");
+            assert!(may_call(Some(GatewayRole::Gateway), method), "{method:?}");
+            for role in [Some(GatewayRole::Forwarder), None] {
+                assert_eq!(may_call(role, method), method == Method::ReadIndex, "{method:?}");
+            }
         }
     }
 }

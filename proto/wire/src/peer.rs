@@ -22,7 +22,7 @@ pub enum Method {
     Snapshot,
     /// A command for the leader to propose.
     Propose,
-    /// Adds the caller to the group as a learner.
+    /// Adds a node to the group as a learner, or removes one.
     AddLearner,
     /// The leader's commit index, for reads that must be current.
     ReadIndex,
@@ -118,6 +118,17 @@ pub struct GatewayRenewed {
     pub chain: Vec<Vec<u8>>,
 }
 
+/// A forwarder's addresses or place changed: the gateway that hears it records it, as the forwarder may not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpdateFacts {
+    /// The caller.
+    pub facts: GatewayFacts,
+}
+
+/// The answer to [`UpdateFacts`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FactsUpdated {}
+
 messages! {
     /// What gateways of one cluster say to each other.
     PeerMessage {
@@ -139,5 +150,9 @@ messages! {
         8 = Renew(RenewGateway),
         /// A new SVID.
         9 = Renewed(GatewayRenewed),
+        /// A forwarder's addresses changed.
+        10 = UpdateFacts(UpdateFacts),
+        /// They are recorded.
+        11 = FactsUpdated(FactsUpdated),
     }
 }

@@ -6,16 +6,19 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+/// The longest packet that is taken, in bytes: control connections agree on no more.
+const LONGEST: usize = 9000;
 /// The most packets that wait for the endpoint; more are dropped, as a full socket buffer would.
 const CAPACITY: usize = 4096;
 
 struct Packet {
     from: SocketAddr,
+    to: Option<IpAddr>,
     ecn: Option<EcnCodepoint>,
     data: Box<[u8]>,
 }
@@ -38,13 +41,20 @@ impl OwnPackets {
         Self::default()
     }
 
-    /// Adds the datagrams of one source; returns how many found no room.
-    pub fn push(&self, from: SocketAddr, ecn: Option<EcnCodepoint>, run: &[u8], stride: usize) -> u64 {
+    /// Adds the datagrams of one source, which came in on one of this host's addresses where that is known; returns how many
+    /// found no room or are too long to be of a control connection.
+    pub fn push(
+        &self,
+        (from, to): (SocketAddr, Option<IpAddr>),
+        ecn: Option<EcnCodepoint>,
+        run: &[u8],
+        stride: usize,
+    ) -> u64 {
         let mut dropped = 0;
         let mut queue = self.lock();
         for datagram in run.chunks(stride.max(1)) {
-            if queue.packets.len() < CAPACITY {
-                queue.packets.push_back(Packet { from, ecn, data: datagram.into() });
+            if queue.packets.len() < CAPACITY && datagram.len() <= LONGEST {
+                queue.packets.push_back(Packet { from, to, ecn, data: datagram.into() });
             } else {
                 dropped += 1;
             }
@@ -129,7 +139,7 @@ impl AsyncUdpSocket for OwnSocket {
                 buffer[..len].copy_from_slice(&packet.data);
             }
             let len = if fits { len } else { 0 };
-            *meta = RecvMeta { addr: packet.from, len, stride: len, ecn: packet.ecn, dst_ip: None };
+            *meta = RecvMeta { addr: packet.from, len, stride: len, ecn: packet.ecn, dst_ip: packet.to };
             count += 1;
         }
         if count == 0 {

@@ -24,6 +24,8 @@ pub(crate) fn messages() -> Examples<PeerMessage> {
         .with("joined-forwarder", joined(None))
         .with("renew", RenewGateway { csr: vec![0x30, 0x82] })
         .with("renewed", GatewayRenewed { chain: vec![vec![0x30; 3]] })
+        .with("update-facts", UpdateFacts { facts: gateways().remove(0) })
+        .with("facts-updated", FactsUpdated {})
 }
 
 fn join(role: GatewayRole) -> JoinGateway {
