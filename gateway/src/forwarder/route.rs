@@ -45,6 +45,8 @@ pub(super) fn route<'a>(tables: &'a Tables, class: Option<Class>, header: &Heade
     match (class, header.dcid.kind()) {
         (_, None) => Verdict::Drop(DropReason::Malformed),
         (_, Some(CidKind::Gateway)) if own => to_gateway(tables, class, &header.dcid),
+        // somebody with a token of another cluster: the handshake tells it so, where silence would tell nothing
+        (None, Some(CidKind::Gateway)) => Verdict::Own,
         (None | Some(Class::Control), _) => Verdict::Drop(DropReason::UnknownSource),
         _ if !tables.ready => Verdict::Drop(DropReason::NotReady),
         (Some(Class::Workload(_)), _) if !own => to_cluster(tables, cluster, &header.dcid),
@@ -242,7 +244,7 @@ mod tests {
         let sidecar = Some(Class::Workload(CLIENT));
         let link = Some(Class::Link(cluster(2), NodeId(2)));
         let sibling = Some(Class::Sibling(SIBLING));
-        let (own, peer, silent, unlinked) = (cluster(1), cluster(2), cluster(3), cluster(4));
+        let (own, peer, silent) = (cluster(1), cluster(2), cluster(3));
         let mine = workload(1, CLIENT);
         let theirs = workload(2, WorkloadId(0xd));
         let service = |handle| Cid::service(own, handle, 77);
@@ -286,6 +288,12 @@ mod tests {
             ("from a stranger to another cluster", None, short(theirs), "unknown-source"),
             ("from a stranger to this gateway", None, initial(gateway(own, HERE), mine), "own"),
             ("from a stranger to any gateway", None, initial(gateway(own, NodeId::ANY), mine), "own"),
+            (
+                "from a stranger to a gateway of another cluster",
+                None,
+                initial(gateway(peer, NodeId(7)), mine),
+                "own",
+            ),
             ("from a stranger to a sibling", None, initial(gateway(own, SIBLING), mine), "unknown-gateway"),
             (
                 "from a control connection to a workload",
@@ -354,7 +362,6 @@ mod tests {
         let other = Some(Class::Link(silent, NodeId(3)));
         let from_third = initial(service(EXPORTED), workload(3, ATTACHED));
         assert_eq!(outcome(&tables, other, &from_third), "not-exported");
-        let _ = (peer, unlinked);
     }
 
     #[test]

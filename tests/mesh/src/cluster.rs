@@ -1,0 +1,153 @@
+//! A cluster: its gateways as processes.
+
+use crate::mesh::Mesh;
+use crate::{Process, SOON, Scrape, get, loopback, wait_until};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// A cluster to be started.
+#[derive(Debug)]
+pub struct ClusterBuilder {
+    mesh: Mesh,
+    name: String,
+    gateways: usize,
+    at: Vec<Ipv4Addr>,
+    flags: Vec<String>,
+}
+
+impl ClusterBuilder {
+    pub(crate) fn new(mesh: &Mesh, name: &str) -> Self {
+        Self { mesh: mesh.clone(), name: name.to_owned(), gateways: 1, at: Vec::new(), flags: Vec::new() }
+    }
+
+    /// How many gateways it has; the first one votes.
+    #[must_use]
+    pub fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    /// The addresses of its first gateways, where they must be known beforehand.
+    #[must_use]
+    pub fn at(mut self, addresses: &[Ipv4Addr]) -> Self {
+        self.at = addresses.to_vec();
+        self
+    }
+
+    /// A flag of every gateway.
+    #[must_use]
+    pub fn flag(mut self, flag: &str, value: &str) -> Self {
+        self.flags.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Starts the gateways one after the other and waits until each is ready.
+    #[track_caller]
+    pub fn start(self) -> Cluster {
+        let mut cluster =
+            Cluster { mesh: self.mesh, name: self.name, flags: self.flags, gateways: Vec::new() };
+        let mut at = self.at.into_iter();
+        for _ in 0..self.gateways {
+            cluster.add_at(at.next().unwrap_or_else(loopback), &[]);
+        }
+        cluster
+    }
+}
+
+/// A running cluster. Its gateways are killed when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    mesh: Mesh,
+    name: String,
+    flags: Vec<String>,
+    /// Its gateways; the first one made the cluster.
+    pub gateways: Vec<Gateway>,
+}
+
+impl Cluster {
+    /// Its name, which is also that of the CLI context of its first gateway.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a gateway at an address, with flags of its own: the cluster's first one, or one that joins with a token.
+    #[track_caller]
+    pub fn add_at(&mut self, ip: Ipv4Addr, flags: &[&str]) -> &mut Gateway {
+        let number = self.gateways.len() + 1;
+        let name = format!("{}-{number}", self.name);
+        let mut args = self.mesh.gateway_args(&self.name, ip);
+        args.extend(self.flags.iter().cloned());
+        args.extend(flags.iter().map(ToString::to_string));
+        let data_dir = self.mesh.path(&format!("{name}-data"));
+        let place = args.iter().position(|arg| arg == "--data-dir").expect("a gateway has a data directory");
+        args[place + 1] = data_dir.display().to_string();
+        let mut context = self.name.clone();
+        if number > 1 {
+            let token = self.mesh.ok(&["token", "create", "--role", "gateway", "--context", &self.name]);
+            context.clone_from(&name);
+            args.extend(["--join".to_owned(), token, "--context".to_owned(), name.clone()]);
+        }
+        let process = self.mesh.process(&name, &args);
+        let mut gateway = Gateway { mesh: self.mesh.clone(), ip, context, data_dir, args, process };
+        gateway.wait_ready();
+        self.gateways.push(gateway);
+        self.gateways.last_mut().expect("it was just added")
+    }
+}
+
+/// A gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    mesh: Mesh,
+    /// The address of all of its ports.
+    pub ip: Ipv4Addr,
+    /// The CLI context that leads to it.
+    pub context: String,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    args: Vec<String>,
+    /// The process.
+    pub process: Process,
+}
+
+impl Gateway {
+    /// The overlay's address, UDP.
+    pub fn overlay(&self) -> SocketAddr {
+        (self.ip, 7443).into()
+    }
+
+    /// The admin API's address.
+    pub fn admin(&self) -> SocketAddr {
+        (self.ip, 7444).into()
+    }
+
+    /// The address of metrics and readiness.
+    pub fn telemetry(&self) -> SocketAddr {
+        (self.ip, 7445).into()
+    }
+
+    /// Its metrics now.
+    #[track_caller]
+    pub fn scrape(&self) -> Scrape {
+        Scrape::of(self.telemetry())
+    }
+
+    /// Starts it again with the same arguments, after it was killed.
+    pub fn restart(&mut self) {
+        let name = self.process.name().to_owned();
+        self.process.kill();
+        self.process = self.mesh.process(&name, &self.args);
+    }
+
+    /// Waits until it says that it is ready, and the CLI finds its context.
+    #[track_caller]
+    pub fn wait_ready(&mut self) {
+        let (telemetry, context) =
+            (self.telemetry(), self.mesh.path(&format!("contexts/{}.toml", self.context)));
+        let what = format!("{} is ready", self.process.name());
+        wait_until(SOON, &what, || {
+            self.process.assert_running();
+            context.exists() && get(telemetry, "/ready").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+}
