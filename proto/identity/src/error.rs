@@ -65,7 +65,7 @@ pub enum IdentityError {
         cause: String,
     },
     /// Text that is not the PEM of an SVID.
-    #[error("the stored SVID cannot be read: {cause}; delete it and join again with a token")]
+    #[error("the stored SVID cannot be read: {cause}")]
     Pem {
         /// What is wrong with it.
         cause: String,

@@ -3,7 +3,7 @@
 use super::Svid;
 use crate::{IdentityError, KeyPair, MAX_CERTIFICATE, MAX_CHAIN};
 use data_encoding::BASE64;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -40,7 +40,7 @@ impl Svid {
             let cause = format!("it has {} bytes, at most {MAX_TEXT} are read", text.len());
             return Err(IdentityError::Pem { cause });
         }
-        let broken = |e: rustls_pki_types::pem::Error| IdentityError::Pem { cause: e.to_string() };
+        let broken = |error: pem::Error| IdentityError::Pem { cause: told(&error) };
         let certs =
             CertificateDer::pem_slice_iter(text.as_bytes()).map(|cert| cert.map(|cert| cert.to_vec()));
         let chain = certs.collect::<Result<Vec<_>, _>>().map_err(broken)?;
@@ -48,6 +48,18 @@ impl Svid {
         let key = KeyPair::from_pkcs8(der.secret_pkcs8_der());
         der.zeroize();
         Self::new(chain, key?)
+    }
+}
+
+/// What is wrong with a PEM text; the library shows markers as numbers.
+fn told(error: &pem::Error) -> String {
+    let text = |marker: &[u8]| String::from_utf8_lossy(marker).into_owned();
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("the line -----END {}----- is missing", text(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => format!("a malformed line: {:?}", text(line)),
+        other => other.to_string(),
     }
 }
 

@@ -48,11 +48,16 @@ impl From<ConfigDuration> for Duration {
     }
 }
 
+/// A text that is no duration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; write a number and a unit, for example 15s, 500ms or 1h 30m")]
+pub struct DurationError(humantime::DurationError);
+
 impl FromStr for ConfigDuration {
-    type Err = humantime::DurationError;
+    type Err = DurationError;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(s).map(Self)
+        humantime::parse_duration(s).map(Self).map_err(DurationError)
     }
 }
 

@@ -48,6 +48,7 @@ fn hint(error: &io::Error) -> String {
                 .to_owned()
         }
         ErrorKind::NotFound => "; check the path, or create its folder".to_owned(),
+        ErrorKind::AlreadyExists => "; it is a file where a folder is needed: choose another path".to_owned(),
         ErrorKind::NotADirectory => "; a part of the path is a file".to_owned(),
         _ => String::new(),
     }
@@ -66,6 +67,7 @@ mod tests {
             (Errno::ACCESS, "disk_denied", "runs as uid"),
             (Errno::ROFS, "disk_read_only", "read-only"),
             (Errno::NOENT, "disk_missing", "check the path"),
+            (Errno::EXIST, "disk_error", "choose another path"),
             (Errno::IO, "disk_error", "Input/output error"),
         ];
         for (errno, reason, hint) in cases {
