@@ -1,12 +1,13 @@
 //! The control connections of a running sidecar, and what they brought.
 //!
 //! [`Control`] is the face: it answers from memory and never waits for a gateway. Behind it a supervisor keeps sessions with
-//! two gateways, whose messages are merged into one picture (the last writer wins), and small tasks renew the SVID, resolve the
+//! two gateways, whose messages are merged into one picture, and small tasks renew the SVID, resolve the
 //! gateways' names, save what was learned, and attach again when every gateway is lost.
 
 mod choose;
 mod directory;
 mod exports;
+mod generations;
 mod keeper;
 mod picture;
 mod reattach;
@@ -76,6 +77,11 @@ impl Control {
     /// Whom the sidecar believes: its own cluster and the linked ones.
     pub fn bundles(&self) -> BundleStore {
         self.picture.bundles.clone()
+    }
+
+    /// Changes whenever [`Control::bundles`] does, so that those who believed a peer before can look again.
+    pub fn believed(&self) -> watch::Receiver<u64> {
+        self.picture.believed.subscribe()
     }
 
     /// The sidecar's cluster.

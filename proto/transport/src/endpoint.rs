@@ -79,7 +79,8 @@ pub enum ConnectionKind {
 pub struct OverlayEndpoint {
     endpoint: quinn::Endpoint,
     overlay: Overlay,
-    data: Arc<TransportConfig>,
+    data_client: Arc<TransportConfig>,
+    data_server: Arc<TransportConfig>,
     control: Arc<TransportConfig>,
 }
 
@@ -96,8 +97,8 @@ impl OverlayEndpoint {
     ) -> Result<Self, ConnectError> {
         tokio::runtime::Handle::try_current()
             .map_err(|error| ConnectError::Endpoint(io::Error::other(error)))?;
-        let data = Arc::new(settings.data());
-        let server = server.map(|tls| server_config(tls, &data)).transpose()?;
+        let data_server = Arc::new(settings.data_server());
+        let server = server.map(|tls| server_config(tls, &data_server)).transpose()?;
         let cids = overlay.clone();
         let mut config = endpoint_config(settings)?;
         config.cid_generator(move || Box::new(WorkloadCids::new(cids.clone())));
@@ -108,7 +109,13 @@ impl OverlayEndpoint {
             Arc::new(quinn::TokioRuntime),
         )
         .map_err(ConnectError::Endpoint)?;
-        Ok(Self { endpoint, overlay: overlay.clone(), data, control: Arc::new(settings.control()) })
+        Ok(Self {
+            endpoint,
+            overlay: overlay.clone(),
+            data_client: Arc::new(settings.data_client()),
+            data_server,
+            control: Arc::new(settings.control()),
+        })
     }
 
     /// Begins a connection. It is established as far as quinn knows when the future resolves; that the peer has accepted it only its
@@ -128,7 +135,7 @@ impl OverlayEndpoint {
             return Err(ConnectError::NotAttached);
         }
         let transport = match kind {
-            ConnectionKind::Data => &self.data,
+            ConnectionKind::Data => &self.data_client,
             ConnectionKind::Control => &self.control,
         };
         let config = client_config(tls, transport, move || destination.cid())?;
@@ -145,7 +152,7 @@ impl OverlayEndpoint {
     /// # Errors
     /// [`ConnectError::Tls`] if it does not fit QUIC; then the old one stays.
     pub fn set_server_config(&self, server: Option<Arc<rustls::ServerConfig>>) -> Result<(), ConnectError> {
-        let server = server.map(|tls| server_config(tls, &self.data)).transpose()?;
+        let server = server.map(|tls| server_config(tls, &self.data_server)).transpose()?;
         self.endpoint.set_server_config(server);
         Ok(())
     }

@@ -87,6 +87,9 @@ pub struct GatewayStatus {
     pub addr: SocketAddr,
     /// Whether packets may go there.
     pub alive: bool,
+    /// How often the cookie of its answers has changed: the gateway was started again, or sees this socket at another address. Its
+    /// connections from before are lost in the first case.
+    pub generation: u64,
     /// The smoothed round-trip time of its probes, once there was an answer.
     pub srtt: Option<Duration>,
     /// The share of probes that were not answered in time, from 0 to 1.

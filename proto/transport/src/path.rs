@@ -78,6 +78,10 @@ struct Sent {
     seq: u64,
     at: Instant,
     missed: bool,
+    /// What it echoed.
+    cookie: [u8; 16],
+    /// Whether it was sent at once because the cookie had changed.
+    urgent: bool,
 }
 
 /// The state of one path.
@@ -86,6 +90,10 @@ struct Sent {
 /// path alive again. It is dead until the first one: to assume otherwise costs seconds in the first handshake. An answer that comes
 /// after its timeout still counts, for the path is slower, not dead; misses of probes sent after the answered one stay. A responder
 /// that is not ready keeps the path dead, yet its cookie is taken, so that the path is admitted by the time it is.
+///
+/// A responder drops the packets of whom it has not admitted, and it admits who echoes its cookie: an answer makes the path alive
+/// only if its cookie is the one that its probe carried. A cookie that changes is that of a process that was started again, which
+/// has admitted nobody: the path is dead until the new cookie has been echoed, which the next probe does at once.
 #[derive(Debug)]
 pub struct PathState {
     timing: ProbeTiming,
@@ -94,12 +102,17 @@ pub struct PathState {
     last_sent: Option<Instant>,
     was_in_use: bool,
     hurried: bool,
+    /// There is a cookie that no probe has carried.
+    urgent: bool,
+    /// Whether the newest probe that was answered had carried the cookie of its answer.
+    echoed: bool,
     asked: Duration,
     rtt: Option<Rtt>,
     answered: u64,
     misses: u32,
     alive: bool,
     cookie: [u8; 16],
+    generation: u64,
     last_answer: Option<Instant>,
     loss: f32,
     missed: u64,
@@ -115,12 +128,15 @@ impl PathState {
             last_sent: None,
             was_in_use: false,
             hurried: false,
+            urgent: false,
+            echoed: false,
             asked: Duration::ZERO,
             rtt: None,
             answered: 0,
             misses: 0,
             alive: false,
             cookie: [0; 16],
+            generation: 0,
             last_answer: None,
             loss: 0.0,
             missed: 0,
@@ -144,8 +160,9 @@ impl PathState {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.hurried = false;
+        let urgent = std::mem::take(&mut self.urgent);
         self.last_sent = Some(now);
-        self.sent.push_back(Sent { seq, at: now, missed: false });
+        self.sent.push_back(Sent { seq, at: now, missed: false, cookie: self.cookie, urgent });
         Some(seq)
     }
 
@@ -162,8 +179,9 @@ impl PathState {
 
     /// When the next probe is due; `None` means at once.
     pub fn next_due(&self, in_use: bool) -> Option<Instant> {
-        let last = self.last_sent?;
-        let suspect = self.alive && self.misses > 0;
+        let last = self.last_sent.filter(|_| !self.urgent)?;
+        let admission = self.last_answer.is_some() && !self.echoed && self.misses < self.timing.misses;
+        let suspect = self.alive && self.misses > 0 || admission;
         let interval = if in_use && !self.was_in_use {
             Duration::ZERO
         } else if in_use || suspect || self.hurried {
@@ -207,11 +225,25 @@ impl PathState {
         }
         self.answered = seq;
         self.last_answer = Some(now);
-        self.cookie = cookie;
+        self.learn_cookie(cookie, &sent);
         self.asked = Duration::from_millis(interval_ms.into()).min(MAX_ASKED);
         let missed_since = self.sent.iter().filter(|sent| sent.missed && sent.seq > seq).count();
         self.misses = u32::try_from(missed_since).unwrap_or(u32::MAX);
-        self.settle(state == ResponderState::Ready && self.misses < self.timing.misses)
+        self.settle(state == ResponderState::Ready && self.echoed && self.misses < self.timing.misses)
+    }
+
+    /// Takes the cookie of the answer to `sent`. The next probe, which is to echo a new one, is due at once; but not after one that
+    /// was sent at once itself: a responder whose cookies always differ would be probed without a pause.
+    fn learn_cookie(&mut self, cookie: [u8; 16], sent: &Sent) {
+        self.echoed = cookie == sent.cookie;
+        let before = std::mem::replace(&mut self.cookie, cookie);
+        if before == cookie {
+            return;
+        }
+        self.urgent = !sent.urgent;
+        if before != [0; 16] {
+            self.generation += 1;
+        }
     }
 
     /// Counts the probes whose answer is overdue at `now`.
@@ -271,6 +303,11 @@ impl PathState {
     /// How many probes were not answered in time since the path was made.
     pub fn missed(&self) -> u64 {
         self.missed
+    }
+
+    /// How often the responder's cookie has changed, beyond the first: it was started again, or sees this side elsewhere.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// What to echo in the next probe: zeros before the first answer.

@@ -20,6 +20,11 @@ pub(crate) const MAX_DATAGRAM: u16 = 8900;
 /// of 2 x 1,024 x 1,200 bytes has no more than 1,024 of them.
 pub(crate) const MAX_STREAM_WINDOW: u32 = 2 * 1024 * MIN_DATAGRAM as u32;
 
+/// When a control connection without any packet is given up, at the latest.
+const CONTROL_IDLE: Duration = Duration::from_secs(4);
+/// How often a packet is sent on a control connection, at least.
+const CONTROL_KEEP_ALIVE: Duration = Duration::from_secs(1);
+
 /// What a QUIC connection of the mesh may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,11 +35,15 @@ pub struct TransportSettings {
     /// How much one stream of a data connection may have in flight, in bytes: 64 KiB to 2,400 KiB, so that its reassembly has
     /// at most 1,024 gaps.
     pub stream_receive_window: u32,
-    /// How much a data connection may have in flight, in bytes; at least the stream window.
+    /// How much of all streams of a data connection may be on the way or unread, in bytes; at least the stream window. Unread data
+    /// counts, so this over the stream window is how many streams with a reader that stands still it takes to stall all others
+    /// between two workloads: 16 by default.
     pub connection_receive_window: u32,
     /// How much unacknowledged data a data connection keeps, in bytes.
     pub send_window: u32,
-    /// When a connection without any packet is given up.
+    /// When a data connection without any packet is given up. It goes on after an outage that was shorter; the sender's timer
+    /// doubles meanwhile, so that it may find out only after as long again. Peers that are gone are known from the control plane:
+    /// this is the backstop.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
     /// How often a packet is sent when there is nothing to say; below half the idle timeout.
@@ -53,9 +62,9 @@ impl Default for TransportSettings {
         Self {
             datagram_size: 1452,
             stream_receive_window: 2 << 20,
-            connection_receive_window: 16 << 20,
+            connection_receive_window: 32 << 20,
             send_window: 16 << 20,
-            idle_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(2),
             initial_rtt: Duration::from_millis(50),
             max_streams: 128,
@@ -136,23 +145,41 @@ impl TransportSettings {
 
     /// For connections between sidecars: BBR, whose window flow control bounds, because on a WAN with any loss a loss-based
     /// controller collapses and every stream queues behind it.
-    pub fn data(&self) -> TransportConfig {
+    ///
+    /// This is the side that accepted: the other opens the streams.
+    pub fn data_server(&self) -> TransportConfig {
         let settings = self.bounded();
-        let mut config = settings.basics();
-        config
-            .stream_receive_window(settings.stream_receive_window.into())
-            .receive_window(settings.connection_receive_window.into())
-            .send_window(settings.send_window.into())
-            .max_concurrent_bidi_streams(settings.max_streams.into())
-            .max_concurrent_uni_streams(0u32.into())
-            .datagram_receive_buffer_size(Some(1 << 20))
-            .datagram_send_buffer_size(1 << 20);
+        let mut config = settings.data_windows();
+        config.max_concurrent_bidi_streams(settings.max_streams.into());
         config
     }
 
-    /// For ctl, link and raft connections: few streams and small windows, and no datagrams.
+    /// As [`data_server`](Self::data_server), for the side that connected: the other may open no streams.
+    pub fn data_client(&self) -> TransportConfig {
+        let mut config = self.bounded().data_windows();
+        config.max_concurrent_bidi_streams(0u32.into());
+        config
+    }
+
+    /// Without datagrams: nothing reads them, and a peer could fill their buffer.
+    fn data_windows(&self) -> TransportConfig {
+        let mut config = self.basics();
+        config
+            .stream_receive_window(self.stream_receive_window.into())
+            .receive_window(self.connection_receive_window.into())
+            .send_window(self.send_window.into())
+            .max_concurrent_uni_streams(0u32.into())
+            .datagram_receive_buffer_size(None);
+        config
+    }
+
+    /// For ctl, link and raft connections: few streams and small windows, and no datagrams. A peer that is gone is noticed within 4 s:
+    /// to connect again costs little, and what is not heard meanwhile costs much.
     pub fn control(&self) -> TransportConfig {
-        let mut config = self.bounded().basics();
+        let mut settings = self.bounded();
+        settings.idle_timeout = settings.idle_timeout.min(CONTROL_IDLE);
+        settings.keep_alive = settings.keep_alive.min(CONTROL_KEEP_ALIVE);
+        let mut config = settings.basics();
         config
             .stream_receive_window((1u32 << 20).into())
             .receive_window((2u32 << 20).into())
@@ -191,9 +218,22 @@ mod tests {
         assert_eq!(settings.bounded(), settings);
         assert_eq!(serde_json::from_str::<TransportSettings>("{}").unwrap(), settings);
         let text = serde_json::to_string(&settings).unwrap();
-        assert!(text.contains("\"idle_timeout\":\"10s\""), "{text}");
+        assert!(text.contains("\"idle_timeout\":\"30s\""), "{text}");
         assert_eq!(serde_json::from_str::<TransportSettings>(&text).unwrap(), settings);
         assert!(serde_json::from_str::<TransportSettings>("{\"datagram_siz\":1452}").is_err());
+    }
+
+    #[test]
+    fn control_connections_are_given_up_early_and_never_later_than_data() {
+        let shown = |settings: &TransportSettings| format!("{:?}", settings.control());
+        let usual = shown(&TransportSettings::default());
+        assert!(usual.contains("max_idle_timeout: Some(4000)"), "{usual}");
+        assert!(usual.contains("keep_alive_interval: Some(1s)"), "{usual}");
+        let idle_timeout = Duration::from_secs(1);
+        let hasty = TransportSettings { idle_timeout, keep_alive: idle_timeout / 4, ..Default::default() };
+        let hasty = shown(&hasty);
+        assert!(hasty.contains("max_idle_timeout: Some(1000)"), "{hasty}");
+        assert!(hasty.contains("keep_alive_interval: Some(250ms)"), "{hasty}");
     }
 
     #[test]

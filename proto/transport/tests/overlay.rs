@@ -120,6 +120,25 @@ async fn traffic_goes_on_when_the_last_gateway_comes_back() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_was_started_again_is_seen_even_if_no_answer_is_missed() {
+    let gateway = FakeGateway::start(1).await;
+    let sidecar = Sidecar::start(10, None).with_gateways(&[&gateway]).await;
+    let status = || sidecar.overlay.gateways()[0].clone();
+    assert_eq!((status().alive, status().generation), (true, 0));
+    gateway.restart();
+    until("the new process has admitted the sidecar", || status().generation == 1 && status().alive).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_side_that_connected_opens_streams() {
+    let pair = Pair::connected().await;
+    let opened = tokio::time::timeout(Duration::from_millis(50), pair.server.open_bi()).await;
+    assert!(opened.is_err(), "{opened:?}");
+    assert!(pair.client.max_datagram_size().is_none() && pair.server.max_datagram_size().is_none());
+    echo(&pair).await;
+}
+
+#[tokio::test]
 async fn packets_from_strangers_are_dropped_and_counted() {
     let gateway = FakeGateway::start(1).await;
     let sidecar = Sidecar::start(10, None).with_gateways(&[&gateway]).await;

@@ -1,6 +1,6 @@
 //! What this sidecar is and what it has learned: shared by the sessions that learn it and everybody who asks.
 
-use super::exports::{Exports, exports};
+use super::exports::{Exports, learn_exports};
 use super::registration::{Registration, RegistrationError};
 use super::session::Request;
 use super::views::{Published, Views};
@@ -66,6 +66,8 @@ pub(super) struct Picture {
     pub(super) workload: WorkloadId,
     pub(super) svid: SvidSource,
     pub(super) bundles: BundleStore,
+    /// Counts the changes of `bundles`.
+    pub(super) believed: watch::Sender<u64>,
     pub(super) views: Arc<Views>,
     pub(super) watches: Arc<Watches>,
     pub(super) registration: watch::Sender<Registration>,
@@ -103,6 +105,7 @@ impl Picture {
             workload: attached.workload,
             svid,
             bundles,
+            believed: watch::Sender::new(0),
             views: Arc::new(Views::new(services, Instant::now(), metrics.clone())),
             watches: Arc::new(Watches::new(metrics.clone())),
             registration: watch::Sender::new(Registration::new(config.serve)),
@@ -147,19 +150,34 @@ impl Picture {
         };
     }
 
-    /// Takes what a gateway tells without being asked; whether it was acceptable.
-    pub(super) fn learn(&self, message: ToSidecar) -> bool {
+    /// The session with `node` has ended: what it said of services counts for less now.
+    pub(super) fn lost(&self, node: NodeId) {
+        self.set_session(node, None);
+        if self.views.leave(node) {
+            self.services_changed();
+        }
+    }
+
+    /// Forgets what lost gateways said of services, where others have said something for a while.
+    pub(super) fn expire(&self, now: Instant) {
+        if self.views.expire(now) {
+            self.services_changed();
+        }
+    }
+
+    fn services_changed(&self) {
+        self.metrics.service_updates.inc();
+        self.dirty.notify_one();
+    }
+
+    /// Takes what gateway `node` tells without being asked; whether it was acceptable.
+    pub(super) fn learn(&self, node: NodeId, message: ToSidecar) -> bool {
         let acceptable = match message {
             ToSidecar::Gateways(told) => self.learn_gateways(told.gateways),
             ToSidecar::Bundles(told) => self.learn_bundles(told.bundles),
-            ToSidecar::Service(view) => self.learn_service(view),
+            ToSidecar::Service(view) => self.learn_service(node, view),
             ToSidecar::ExportedTo(told) => {
-                let told = exports(told.services);
-                self.exported.send_if_modified(|known| {
-                    let news = *known != told;
-                    *known = told;
-                    news
-                });
+                self.exported.send_if_modified(|known| learn_exports(known, told.services));
                 true
             }
             ToSidecar::InstancesGone(told) => {
@@ -176,11 +194,10 @@ impl Picture {
         acceptable
     }
 
-    fn learn_service(&self, view: causeway_wire::view::ServiceView) -> bool {
-        let published = self.views.publish(view);
+    fn learn_service(&self, node: NodeId, view: causeway_wire::view::ServiceView) -> bool {
+        let published = self.views.publish(node, view, Instant::now());
         if published == Published::Changed {
-            self.metrics.service_updates.inc();
-            self.dirty.notify_one();
+            self.services_changed();
         }
         published != Published::Refused
     }
@@ -214,6 +231,7 @@ impl Picture {
         if !own || self.bundles.replace_all(usable).is_err() {
             return false;
         }
+        self.believed.send_modify(|changes| *changes += 1);
         self.dirty.notify_one();
         true
     }

@@ -1,13 +1,14 @@
 //! Keeps sessions with the best gateways, and says how they are. The only writer of [`ControlState`].
 
 use super::choose::{Candidate, Held, plan};
+use super::generations::Generations;
 use super::picture::{ControlState, Picture};
 use super::registration::RegistrationError;
 use super::session::{Event, Request, Session};
 use crate::throttle::Throttle;
 use causeway_model::{GatewayRole, NodeId};
 use causeway_runtime::{Backoff, Tasks};
-use causeway_transport::OverlayEndpoint;
+use causeway_transport::{GatewayStatus, OverlayEndpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,9 @@ const REQUESTS: usize = 8;
 
 /// A session that runs.
 struct Running {
+    generations: Generations,
+    /// Its gateway was started again meanwhile.
+    orphaned: bool,
     stop: CancellationToken,
     requests: mpsc::Sender<Request>,
     connected: bool,
@@ -108,7 +112,10 @@ impl Supervisor {
     }
 
     fn look(&mut self, now: Instant) {
-        let candidates = self.candidates(now);
+        let statuses = self.picture.overlay.gateways();
+        self.end_orphans(&statuses);
+        self.picture.expire(now);
+        let candidates = self.candidates(&statuses, now);
         let alive = self.past.values().filter(|past| past.alive).count();
         self.picture.metrics.gateways_alive.set(i64::try_from(alive).unwrap_or(i64::MAX));
         if !self.picture.leaving.is_cancelled() {
@@ -118,7 +125,7 @@ impl Supervisor {
                 .map(|(&node, session)| Held { node, ready: session.registered || session.refused.is_some() })
                 .collect();
             let plan = plan(self.picture.workload, self.count, &candidates, &held);
-            plan.start.into_iter().for_each(|node| self.start(node));
+            plan.start.into_iter().for_each(|node| self.start(node, &statuses));
             for node in plan.stop {
                 if let Some(session) = self.running.get(&node) {
                     session.stop.cancel();
@@ -128,11 +135,20 @@ impl Supervisor {
         self.publish(now, alive > 0);
     }
 
+    /// Ends the sessions whose gateway was started again: it knows nothing of them, and this side would notice only by silence.
+    fn end_orphans(&mut self, statuses: &[GatewayStatus]) {
+        for (&node, session) in &mut self.running {
+            if session.generations.has_grown(node, statuses) && !session.orphaned {
+                session.orphaned = true;
+                session.stop.cancel();
+            }
+        }
+    }
+
     /// The gateways that speak the control protocol, as seen at `now`.
-    fn candidates(&mut self, now: Instant) -> Vec<Candidate> {
+    fn candidates(&mut self, statuses: &[GatewayStatus], now: Instant) -> Vec<Candidate> {
         let facts = self.picture.gateways.borrow().clone();
-        let answering: BTreeSet<NodeId> =
-            self.picture.overlay.gateways().iter().filter(|status| status.alive).map(|s| s.node).collect();
+        let answering: BTreeSet<NodeId> = statuses.iter().filter(|s| s.alive).map(|s| s.node).collect();
         self.past.retain(|node, _| facts.iter().any(|gateway| gateway.node == *node));
         let mut candidates = Vec::new();
         for gateway in facts.iter() {
@@ -156,7 +172,7 @@ impl Supervisor {
         candidates
     }
 
-    fn start(&mut self, node: NodeId) {
+    fn start(&mut self, node: NodeId, statuses: &[GatewayStatus]) {
         let (requests, receiver) = mpsc::channel(REQUESTS);
         let stop = self.tasks.token().child_token();
         let session = Session {
@@ -168,8 +184,18 @@ impl Supervisor {
             stop: stop.clone(),
         };
         self.tasks.spawn(format!("control-session-{node}"), session.run());
-        let running =
-            Running { stop, requests, connected: false, registered: false, refused: None, draining: false };
+        let mut generations = Generations::default();
+        generations.has_grown(node, statuses);
+        let running = Running {
+            generations,
+            orphaned: false,
+            stop,
+            requests,
+            connected: false,
+            registered: false,
+            refused: None,
+            draining: false,
+        };
         self.running.insert(node, running);
     }
 
@@ -212,12 +238,17 @@ impl Supervisor {
 
     fn ended(&mut self, node: NodeId, lost: Option<String>, lived: Duration, now: Instant) {
         let Some(session) = self.running.remove(&node) else { return };
-        self.picture.set_session(node, None);
+        self.picture.lost(node);
         if session.connected {
             self.picture.metrics.connections.dec();
         }
         let leaving = self.picture.leaving.is_cancelled();
         let Some(past) = self.past.get_mut(&node) else { return };
+        if session.orphaned && lost.is_none() && !leaving {
+            self.picture.metrics.reconnects.inc();
+            tracing::info!(gateway = %node, "the gateway was started again, connecting anew");
+            return;
+        }
         if session.draining {
             past.retry_at = now + DRAINED;
         }

@@ -1,15 +1,20 @@
 //! The services in use: who uses them, and what is known of each.
 //!
+//! Each gateway that there is a session with says what it knows; what is published is what follows from all of it.
+//!
 //! A service that nobody uses any more is kept for a while, so that its next use has an answer even when no gateway has one.
 
+mod told;
+
 use crate::metrics::ClientMetrics;
-use causeway_model::{Locality, ServiceName};
+use causeway_model::{Locality, NodeId, ServiceName};
 use causeway_wire::ctl::MAX_SUBSCRIPTIONS;
 use causeway_wire::view::{MAX_ENDPOINTS, MAX_IDENTITIES, Offer, ServiceView};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use told::Told;
 
 /// How long a service that nobody uses is kept.
 const KEEP: Duration = Duration::from_secs(3600);
@@ -32,11 +37,14 @@ struct Entries {
     of: BTreeMap<ServiceName, Entry>,
     /// How many of them have users.
     in_use: usize,
+    /// Whether some have something to expire.
+    expiring: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     view: watch::Sender<Known>,
+    told: Told,
     users: usize,
     idle_since: Instant,
 }
@@ -57,10 +65,11 @@ impl Views {
     pub(super) fn new(saved: Vec<ServiceView>, now: Instant, metrics: ClientMetrics) -> Self {
         let entries = saved.into_iter().filter(within_bounds).take(MAX_SUBSCRIPTIONS).map(|view| {
             let name = view.name.clone();
-            let view = watch::Sender::new(Some(Arc::new(view)));
-            (name, Entry { view, users: 0, idle_since: now })
+            let view = Arc::new(view);
+            let told = Told::remembered(Arc::clone(&view));
+            (name, Entry { view: watch::Sender::new(Some(view)), told, users: 0, idle_since: now })
         });
-        let entries = Entries { of: entries.collect(), in_use: 0 };
+        let entries = Entries { of: entries.collect(), in_use: 0, expiring: false };
         Self { entries: Mutex::new(entries), version: watch::Sender::new(0), metrics }
     }
 
@@ -100,6 +109,9 @@ impl Views {
         entry.users = entry.users.saturating_sub(1);
         if entry.users == 0 {
             entry.idle_since = Instant::now();
+            // gateways say nothing of it from here on
+            let known = entry.view.borrow().clone();
+            entry.told = known.map(Told::remembered).unwrap_or_default();
             entries.in_use = entries.in_use.saturating_sub(1);
             let in_use = entries.in_use;
             drop(entries);
@@ -107,23 +119,45 @@ impl Views {
         }
     }
 
-    /// Takes what a gateway says of a service.
-    pub(super) fn publish(&self, view: ServiceView) -> Published {
+    /// Takes what gateway `node` says of a service.
+    pub(super) fn publish(&self, node: NodeId, view: ServiceView, now: Instant) -> Published {
         if !within_bounds(&view) {
             return Published::Refused;
         }
-        let entries = self.lock();
-        let Some(entry) = entries.of.get(&view.name).filter(|entry| entry.users > 0) else {
+        let mut entries = self.lock();
+        let Some(entry) = entries.of.get_mut(&view.name).filter(|entry| entry.users > 0) else {
             return Published::Ignored;
         };
-        let news = entry.view.send_if_modified(|known| {
-            let news = known.as_deref() != Some(&view);
-            if news {
-                *known = Some(Arc::new(view));
-            }
-            news
-        });
+        entry.told.take(node, Arc::new(view), now);
+        let (news, expires) = (entry.publish(), entry.told.expires());
+        entries.expiring |= expires;
         if news { Published::Changed } else { Published::Ignored }
+    }
+
+    /// The session with gateway `node` has ended: what others say counts from here on. Whether that is news.
+    pub(super) fn leave(&self, node: NodeId) -> bool {
+        let mut news = false;
+        for entry in self.lock().of.values_mut() {
+            entry.told.leave(node);
+            news |= entry.publish();
+        }
+        news
+    }
+
+    /// Forgets what lost gateways said, where others have said something for a while. Whether that is news.
+    pub(super) fn expire(&self, now: Instant) -> bool {
+        let (mut entries, mut news, mut expiring) = (self.lock(), false, false);
+        if !entries.expiring {
+            return false;
+        }
+        for entry in entries.of.values_mut() {
+            if entry.told.expire(now) {
+                news |= entry.publish();
+            }
+            expiring |= entry.told.expires();
+        }
+        entries.expiring = expiring;
+        news
     }
 
     /// The services in use.
@@ -154,7 +188,19 @@ impl Views {
 
 impl Entry {
     fn new() -> Self {
-        Self { view: watch::Sender::new(None), users: 0, idle_since: Instant::now() }
+        Self { view: watch::Sender::new(None), told: Told::default(), users: 0, idle_since: Instant::now() }
+    }
+
+    /// Publishes what follows from all that was said; whether it is news.
+    fn publish(&self) -> bool {
+        let merged = self.told.merged();
+        self.view.send_if_modified(|known| {
+            let news = *known != merged;
+            if news {
+                *known = merged;
+            }
+            news
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceVi
 use causeway_wire::{Cid, CloseCode, alpn};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
@@ -113,8 +113,18 @@ fn unix_now() -> u64 {
 pub(crate) struct FakeGateway {
     pub(crate) node: NodeId,
     pub(crate) addr: SocketAddr,
+    world: Arc<World>,
+    socket: ForwardSocket,
     dead: Arc<AtomicBool>,
-    endpoint: GatewayEndpoint,
+    process: Arc<Process>,
+    /// Of the process that runs, and of those before it.
+    endpoints: Mutex<Vec<GatewayEndpoint>>,
+}
+
+/// What another process of the same gateway has anew.
+struct Process {
+    cookie: AtomicU8,
+    packets: Mutex<OwnPackets>,
 }
 
 impl FakeGateway {
@@ -123,7 +133,27 @@ impl FakeGateway {
         let node = NodeId(node);
         let socket = ForwardSocket::bind_group(addr.parse().unwrap(), 1).unwrap().remove(0);
         let addr = socket.local_addr();
+        world.gateways.lock().unwrap().push(GatewayFacts {
+            node,
+            role: GatewayRole::Gateway,
+            locality: world.facts.locality.clone(),
+            cluster_addrs: vec![addr.into()],
+            link_addrs: Vec::new(),
+        });
+        let dead = Arc::new(AtomicBool::new(false));
         let packets = OwnPackets::new();
+        let process = Arc::new(Process { cookie: AtomicU8::new(5), packets: Mutex::new(packets.clone()) });
+        let (received, running, stop) = (socket.try_clone().unwrap(), process.clone(), dead.clone());
+        std::thread::spawn(move || pump(&received, &running, node, &stop));
+        let (world, endpoints) = (world.clone(), Mutex::default());
+        let gateway = Self { node, addr, world, socket, dead, process, endpoints };
+        gateway.listen(&packets);
+        gateway
+    }
+
+    /// Takes control connections whose packets are in `packets`.
+    fn listen(&self, packets: &OwnPackets) {
+        let (world, node) = (&self.world, self.node);
         let key = KeyPair::generate().unwrap();
         let id = SpiffeId::gateway(&world.facts.trust_domain, node);
         let chain = world.ca.sign_svid(&key.csr().unwrap(), &id, SystemTime::now(), HOUR).unwrap();
@@ -133,29 +163,26 @@ impl FakeGateway {
         let root = world.ca.root_der().to_vec();
         let tls = server_config(&svid, &bundles, &[alpn::CTL], ClientAuth::Optional, Some(root)).unwrap();
         let endpoint = GatewayEndpoint::new(
-            &packets,
-            vec![socket.try_clone().unwrap()],
+            packets,
+            vec![self.socket.try_clone().unwrap()],
             (world.facts.id, node),
             tls,
             &TransportSettings::default(),
         )
         .unwrap();
-        world.gateways.lock().unwrap().push(GatewayFacts {
-            node,
-            role: GatewayRole::Gateway,
-            locality: world.facts.locality.clone(),
-            cluster_addrs: vec![addr.into()],
-            link_addrs: Vec::new(),
-        });
-        let dead = Arc::new(AtomicBool::new(false));
-        let stop = dead.clone();
-        std::thread::spawn(move || pump(&socket, &packets, node, &stop));
         tokio::spawn(serve(world.clone(), endpoint.clone(), node));
-        Self { node, addr, dead, endpoint }
+        self.endpoints.lock().unwrap().push(endpoint);
     }
-}
 
-impl FakeGateway {
+    /// As if it had been killed and started again at once: it knows of no connection, and admits nobody until its new cookie is
+    /// echoed.
+    pub(crate) fn restart(&self) {
+        let packets = OwnPackets::new();
+        self.listen(&packets);
+        *self.process.packets.lock().unwrap() = packets;
+        self.process.cookie.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// From now on it answers to nothing, as if it had been killed.
     pub(crate) fn crash(&self) {
         self.dead.store(true, Ordering::Relaxed);
@@ -165,31 +192,35 @@ impl FakeGateway {
 impl Drop for FakeGateway {
     fn drop(&mut self) {
         self.dead.store(true, Ordering::Relaxed);
-        self.endpoint.close(CloseCode::GoingAway, "");
+        for endpoint in self.endpoints.lock().unwrap().iter() {
+            endpoint.close(CloseCode::GoingAway, "");
+        }
     }
 }
 
 /// Answers probes and hands over the gateway's own packets, until it is dead.
-fn pump(socket: &ForwardSocket, packets: &OwnPackets, node: NodeId, dead: &AtomicBool) {
+fn pump(socket: &ForwardSocket, process: &Process, node: NodeId, dead: &AtomicBool) {
     let mut batch = ReceiveBatch::new();
     while !dead.load(Ordering::Relaxed) {
         if socket.receive(&mut batch).unwrap() == 0 {
             std::thread::sleep(Duration::from_micros(500));
             continue;
         }
+        let packets = process.packets.lock().unwrap().clone();
+        let cookie = [process.cookie.load(Ordering::Relaxed); 16];
         for message in batch.iter() {
             for datagram in message.data.chunks(message.stride) {
-                if let Some(answer) = answer(datagram, node) {
+                if let Some(answer) = answer(datagram, node, cookie) {
                     let _ = socket.send_to(&answer, message.from);
                 } else if destination(datagram).is_some_and(|to| to == node || to == NodeId::ANY) {
-                    packets.push(message.from, message.ecn, datagram, datagram.len());
+                    packets.push((message.from, None), message.ecn, datagram, datagram.len());
                 }
             }
         }
     }
 }
 
-fn answer(datagram: &[u8], node: NodeId) -> Option<[u8; PROBE_LEN]> {
+fn answer(datagram: &[u8], node: NodeId, cookie: [u8; 16]) -> Option<[u8; PROBE_LEN]> {
     let bytes: &[u8; PROBE_LEN] = datagram.try_into().ok()?;
     let probe = Probe::decode(bytes)?;
     let key = workload_key(&PROBE_KEY, WorkloadId(probe.sender));
@@ -202,7 +233,7 @@ fn answer(datagram: &[u8], node: NodeId) -> Option<[u8; PROBE_LEN]> {
         interval_ms: 0,
         responder: node.0,
         seq: probe.seq,
-        cookie: [5; 16],
+        cookie,
     };
     Some(answer.encode(&key))
 }

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -267,5 +267,39 @@ async fn a_refused_registration_is_told_and_tried_again_when_it_may_be_mended() 
     let error = sidecar.state().registration_error.unwrap();
     assert_eq!(error.reason, "ports-differ");
     assert!(error.to_string().contains("the ports differ"), "{error}");
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_was_started_again_is_connected_to_at_once_and_wipes_nothing() {
+    let world = World::new("iad.mesh");
+    let gateway = FakeGateway::start(&world, 1, "127.0.0.1:0");
+    let joined = join(config(Some(world.token(&[gateway.addr], &["web.shop"])), None)).await.unwrap();
+    let sidecar = Sidecar::start(joined);
+    sidecar.connected(1).await;
+    let web = |domains: &[&str]| {
+        let domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
+        ExportedTo { services: vec![(name("web.shop"), domains)] }
+    };
+    world.push.send(web(&["phx.mesh"]).into()).unwrap();
+    let told = sidecar.control.exported();
+    until("the export is known", || told.borrow().contains_key(&name("web.shop"))).await;
+    let registrations = || {
+        let heard = world.heard.lock().unwrap();
+        heard.iter().filter(|(_, message)| matches!(message, ToGateway::Register(_))).count()
+    };
+    assert_eq!(registrations(), 1);
+
+    let restarted = Instant::now();
+    gateway.restart();
+    until("the workload is registered anew", || registrations() == 2).await;
+    let took = restarted.elapsed();
+    // silence alone is noticed after 4 s
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    sidecar.connected(1).await;
+    assert_eq!(sidecar.metrics.reconnects.get(), 1);
+    world.push.send(ExportedTo { services: Vec::new() }.into()).unwrap();
+    world.push.send(web(&[]).into()).unwrap();
+    until("the export is withdrawn", || told.borrow()[&name("web.shop")].is_empty()).await;
     sidecar.stop().await;
 }

@@ -106,10 +106,13 @@ impl Link {
         (Probe { scope, epoch_bits, cluster, sender, seq, cookie, in_use }, key)
     }
 
-    /// Takes an answer whose tag was verified.
-    pub(super) fn answer(&self, now: Instant, clock: u64, answer: &Answer) -> Option<Transition> {
+    /// Takes an answer whose tag was verified. Also says whether a probe is due at once.
+    pub(super) fn answer(&self, now: Instant, clock: u64, answer: &Answer) -> (Option<Transition>, bool) {
         self.last_answer.store(clock, Ordering::Relaxed);
-        self.step(|path| path.on_answer(now, answer.seq, answer.state, answer.interval_ms, answer.cookie))
+        self.step(|path| {
+            let change = path.on_answer(now, answer.seq, answer.state, answer.interval_ms, answer.cookie);
+            (change, path.next_due(false).is_none())
+        })
     }
 
     pub(super) fn status(&self, node: NodeId) -> GatewayStatus {
@@ -118,6 +121,7 @@ impl Link {
             node,
             addr: SocketAddr::new(self.addr.ip().to_canonical(), self.addr.port()),
             alive: path.is_alive(),
+            generation: path.generation(),
             srtt: path.srtt(),
             loss: path.loss(),
             last_answer: path.last_answer(),

@@ -101,7 +101,7 @@ impl Inner {
         match change {
             Transition::Alive => tracing::info!(%peer, %addr, "path is up: it answers probes"),
             Transition::Dead => {
-                tracing::warn!(%peer, %addr, "path is down: it does not answer probes, or takes no packets")
+                tracing::warn!(%peer, %addr, "path is down: it does not answer probes, takes no packets, or was started again")
             }
         }
     }

@@ -65,8 +65,11 @@ impl Inner {
         if genuine {
             let clock = self.clock();
             self.metrics.probes_answered.inc();
-            let change = link.answer(Instant::now(), clock, answer);
+            let (change, due) = link.answer(Instant::now(), clock, answer);
             self.on_change(link, change, clock);
+            if due {
+                self.wake.notify_one();
+            }
         }
         genuine
     }

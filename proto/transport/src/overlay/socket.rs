@@ -2,7 +2,7 @@
 
 use super::{Inner, virtual_addr};
 use quinn::{AsyncUdpSocket, UdpPoller};
-use quinn_udp::{RecvMeta, Transmit};
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit};
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ impl AsyncUdpSocket for Inner {
         let mut failures = 0;
         let count = loop {
             ready!(self.io.poll_recv_ready(cx))?;
-            match self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), bufs, meta)) {
+            match self.receive(bufs, meta) {
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
@@ -72,6 +72,25 @@ impl AsyncUdpSocket for Inner {
 
     fn may_fragment(&self) -> bool {
         self.state.may_fragment()
+    }
+}
+
+impl Inner {
+    /// Receives what there is, as much as the buffers hold. A batch that is short has emptied the socket's buffer, and tokio is told
+    /// so: else the next poll would pay for a call that only finds it empty, before any connection has seen a packet. No wake-up is
+    /// lost, for tokio keeps the readiness if another event has come since the call began.
+    fn receive(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+        let offered = bufs.len().min(meta.len()).min(BATCH_SIZE);
+        let mut short = None;
+        let result = self.io.try_io(Interest::READABLE, || {
+            let count = self.state.recv((&self.io).into(), bufs, meta)?;
+            if count < offered {
+                short = Some(count);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(count)
+        });
+        short.map_or(result, Ok)
     }
 }
 

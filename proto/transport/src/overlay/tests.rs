@@ -90,3 +90,28 @@ fn an_address_in_use_is_named() {
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&addr.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn a_short_batch_ends_the_readiness_and_the_next_packet_wakes_again() {
+    let overlay = overlay(1452);
+    let socket = overlay.socket();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut buffers = vec![vec![0; 65_536]; quinn_udp::BATCH_SIZE];
+    for _ in 0..3 {
+        sender.send_to(&packet(1200), overlay.local_addr()).unwrap();
+        let received = std::future::poll_fn(|cx| {
+            let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| io::IoSliceMut::new(buffer)).collect();
+            let mut meta = vec![quinn_udp::RecvMeta::default(); slices.len()];
+            socket.poll_recv(cx, &mut slices, &mut meta)
+        });
+        let received = tokio::time::timeout(Duration::from_secs(10), received).await.unwrap().unwrap();
+        assert_eq!(received, 1);
+        let mut called = false;
+        let call = || {
+            called = true;
+            Ok(())
+        };
+        let again = overlay.inner.io.try_io(tokio::io::Interest::READABLE, call);
+        assert!(again.is_err() && !called, "the socket is still taken for readable");
+    }
+}

@@ -17,7 +17,8 @@ struct World {
     in_use: bool,
     rtt: Duration,
     answers: bool,
-    in_flight: Vec<(Instant, u64)>,
+    cookie: [u8; 16],
+    in_flight: Vec<(Instant, u64, [u8; 16])>,
     sent: Vec<Instant>,
     changes: Vec<(Duration, Transition)>,
 }
@@ -32,6 +33,7 @@ impl World {
             in_use,
             rtt,
             answers: true,
+            cookie: [1; 16],
             in_flight: vec![],
             sent: vec![],
             changes: vec![],
@@ -46,10 +48,10 @@ impl World {
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
-            let (arrived, rest) = self.in_flight.iter().partition(|(at, _)| *at <= self.now);
+            let (arrived, rest) = self.in_flight.iter().partition(|(at, _, _)| *at <= self.now);
             self.in_flight = rest;
-            for (_, seq) in arrived {
-                let change = self.path.on_answer(self.now, seq, READY, 0, [1; 16]);
+            for (_, seq, cookie) in arrived {
+                let change = self.path.on_answer(self.now, seq, READY, 0, cookie);
                 self.note(change);
             }
             if self.path.next_timeout().is_some_and(|at| at <= self.now) {
@@ -59,37 +61,85 @@ impl World {
             if let Some(seq) = self.path.poll_probe(self.now, self.in_use) {
                 self.sent.push(self.now);
                 if self.answers {
-                    self.in_flight.push((self.now + self.rtt, seq));
+                    self.in_flight.push((self.now + self.rtt, seq, self.cookie));
                 }
             }
-            assert!(self.path.next_due(self.in_use).is_some_and(|due| due > self.now));
+            let at_once = self.path.next_due(self.in_use).is_none_or(|due| due <= self.now);
+            assert!(!at_once, "one probe at a time");
             self.now += Duration::from_micros(500);
         }
     }
 }
 
 #[test]
-fn a_path_is_dead_until_its_first_answer() {
-    let mut world = World::new(ms(30), true);
-    world.run(ms(29));
-    assert!(!world.path.is_alive());
-    assert_eq!((world.path.srtt(), world.path.cookie()), (None, [0; 16]));
-    world.run(ms(5));
+fn a_path_is_dead_until_its_cookie_has_been_echoed() {
+    for in_use in [true, false] {
+        let mut world = World::new(ms(30), in_use);
+        world.run(ms(29));
+        assert!(!world.path.is_alive());
+        assert_eq!((world.path.srtt(), world.path.cookie()), (None, [0; 16]));
+        world.run(ms(5));
+        // it answers, and drops packets: no probe that has arrived carried the cookie
+        assert!(!world.path.is_alive());
+        assert_eq!((world.path.srtt(), world.path.cookie()), (Some(ms(30)), [1; 16]));
+        let first = if in_use { 2 } else { 1 };
+        assert_eq!(world.sent.get(first), Some(&(world.start + ms(30))), "the cookie goes back at once");
+        world.run(ms(25));
+        assert!(!world.path.is_alive(), "an answer to a probe without it is none to the cookie");
+        world.run(ms(5));
+        assert!(world.path.is_alive());
+        world.run(ms(2000));
+        assert_eq!(world.changes.len(), 1, "{:?}", world.changes);
+        assert!(world.path.loss() < 0.01);
+        assert_eq!(world.path.generation(), 0);
+    }
+}
+
+#[test]
+fn a_responder_that_was_started_again_is_dead_until_it_admits_the_path() {
+    let mut world = World::new(ms(1), true);
+    world.run(ms(100));
     assert!(world.path.is_alive());
-    assert_eq!((world.path.srtt(), world.path.cookie()), (Some(ms(30)), [1; 16]));
-    world.run(ms(2000));
-    assert_eq!(world.changes.len(), 1, "{:?}", world.changes);
-    assert!(world.path.loss() < 0.01);
+    world.cookie = [2; 16];
+    world.run(ms(100));
+    let changes: Vec<Transition> = world.changes.iter().map(|change| change.1).collect();
+    assert_eq!(changes, [Transition::Alive, Transition::Dead, Transition::Alive]);
+    let outage = world.changes[2].0 - world.changes[1].0;
+    assert!(outage <= ms(2), "{outage:?}");
+    assert_eq!(world.path.generation(), 1);
+}
+
+#[test]
+fn an_admission_that_is_lost_is_tried_again_soon() {
+    let mut world = World::new(ms(1), false);
+    world.run(ms(1));
+    world.answers = false;
+    world.run(ms(1));
+    assert_eq!((world.sent.len(), world.path.is_alive()), (2, false));
+    world.answers = true;
+    world.run(ms(25));
+    assert!(world.path.is_alive());
+}
+
+#[test]
+fn a_responder_whose_cookies_always_differ_is_not_probed_without_a_pause() {
+    let mut world = World::new(ms(1), true);
+    for at in 0..250u32 {
+        world.cookie[..4].copy_from_slice(&at.to_be_bytes());
+        world.run(ms(4));
+    }
+    assert!(!world.path.is_alive());
+    assert!(world.sent.len() <= 110, "{}", world.sent.len());
 }
 
 #[test]
 fn probes_go_out_fast_in_use_and_slowly_otherwise() {
     let mut world = World::new(ms(1), true);
     world.run(ms(1000));
-    assert_eq!(world.sent.len(), 50);
+    assert!((50..=51).contains(&world.sent.len()), "{}", world.sent.len());
     world.in_use = false;
     world.run(ms(1000));
-    assert!((51..=53).contains(&world.sent.len()), "{}", world.sent.len());
+    assert!((52..=54).contains(&world.sent.len()), "{}", world.sent.len());
     // the moment it is used again the next probe is due
     world.in_use = true;
     let now = world.now;
@@ -129,6 +179,7 @@ fn a_responder_that_is_not_ready_is_dead_but_gives_its_cookie() {
     let mut path = PathState::new(ProbeTiming::default());
     for (state, change) in [
         (ResponderState::NotReady, None),
+        (ResponderState::NotReady, None),
         (READY, Some(Transition::Alive)),
         (READY, None),
         (ResponderState::NotReady, Some(Transition::Dead)),
@@ -151,9 +202,9 @@ fn answers_to_probes_never_sent_change_nothing() {
     assert_eq!(path.on_answer(now + ms(3500), seq, READY, 0, [7; 16]), None);
     assert!(!path.is_alive() && path.cookie() == [0; 16]);
     let seq = path.poll_probe(now + ms(4000), true).unwrap();
-    assert_eq!(path.on_answer(now + ms(4001), seq, READY, 0, [7; 16]), Some(Transition::Alive));
+    assert_eq!(path.on_answer(now + ms(4001), seq, READY, 0, [0; 16]), Some(Transition::Alive));
     assert_eq!(path.on_answer(now + ms(4001), seq, READY, 0, [8; 16]), None);
-    assert_eq!(path.cookie(), [7; 16]);
+    assert_eq!((path.cookie(), path.generation()), ([0; 16], 0));
 }
 
 #[test]
@@ -237,7 +288,7 @@ proptest! {
                 0 => { now += ms(amount); None }
                 1 => { path.poll_probe(now, word % 2 == 0); None }
                 2 => path.on_timeout(now),
-                3 => path.on_answer(now, amount, READY, word % 100, [1; 16]),
+                3 => path.on_answer(now, amount, READY, word % 100, [u8::from(word % 16 == 0); 16]),
                 4 => path.on_answer(now, amount, ResponderState::NotReady, word, [1; 16]),
                 _ => { if word % 8 == 0 { path.cancel(amount) } else { path.hurry() }; None }
             };

@@ -16,7 +16,7 @@ use causeway_wire::probe::{Answer, Probe, ProbeScope, ResponderState, verify, wo
 use causeway_wire::{Cid, CidKeys, CidKind, alpn};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::UdpSocket;
@@ -86,6 +86,8 @@ pub struct FakeGateway {
     /// Signs its answers with a wrong key.
     pub forges: AtomicBool,
     pub forwarded: AtomicU64,
+    /// Its cookies: another process has others.
+    process: AtomicU8,
     workloads: Mutex<HashMap<WorkloadId, SocketAddr>>,
 }
 
@@ -98,10 +100,17 @@ impl FakeGateway {
             stopped: AtomicBool::new(false),
             forges: AtomicBool::new(false),
             forwarded: AtomicU64::new(0),
+            process: AtomicU8::new(3),
             workloads: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&gateway).run(socket));
         gateway
+    }
+
+    /// Forgets whom it had admitted, like a process that was started again.
+    pub fn restart(&self) {
+        self.process.fetch_add(1, Ordering::Relaxed);
+        self.workloads.lock().unwrap().clear();
     }
 
     async fn run(self: Arc<Self>, socket: UdpSocket) {
@@ -133,14 +142,17 @@ impl FakeGateway {
         if self.forges.load(Ordering::Relaxed) {
             key[0] ^= 1;
         }
-        self.workloads.lock().unwrap().insert(WorkloadId(probe.sender), from);
+        let cookie = [self.process.load(Ordering::Relaxed); 16];
+        if probe.cookie == cookie {
+            self.workloads.lock().unwrap().insert(WorkloadId(probe.sender), from);
+        }
         let answer = Answer {
             scope: ProbeScope::Workload,
             state: ResponderState::Ready,
             interval_ms: 0,
             responder: self.node.0,
             seq: probe.seq,
-            cookie: [3; 16],
+            cookie,
         };
         Some(answer.encode(&key))
     }

@@ -4,7 +4,7 @@ use super::{Dialogue, Event, Picture};
 use crate::exchange::Fault;
 use crate::refusal::{Gravity, registration};
 use causeway_transport::FrameReader;
-use causeway_wire::ctl::ToSidecar;
+use causeway_wire::ctl::{ExportedTo, ToSidecar};
 use causeway_wire::view::Refusal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,14 @@ pub(super) struct Inbound {
     picture: Arc<Picture>,
     dialogue: Arc<Dialogue>,
     refused_since: Option<Instant>,
+    registered: bool,
+    /// What was said of exports before the registration stood.
+    early: Option<ExportedTo>,
 }
 
 impl Inbound {
     pub(super) fn new(reader: FrameReader, picture: Arc<Picture>, dialogue: Arc<Dialogue>) -> Self {
-        Self { reader, picture, dialogue, refused_since: None }
+        Self { reader, picture, dialogue, refused_since: None, registered: false, early: None }
     }
 
     /// Takes messages until the stream ends, and says why it did.
@@ -43,6 +46,10 @@ impl Inbound {
                     self.refused_since = None;
                     self.dialogue.registered.send_replace(Some(Ok(())));
                     self.dialogue.tell(Event::Registered).await;
+                    self.registered = true;
+                    if let Some(told) = self.early.take() {
+                        self.learn(told.into());
+                    }
                 }
             }
             ToSidecar::Issued(issued) => {
@@ -54,11 +61,15 @@ impl Inbound {
             }
             ToSidecar::Refused(refusal) => self.refused(refusal).await,
             ToSidecar::Draining(_) => self.dialogue.tell(Event::Draining).await,
-            other => {
-                if !self.picture.learn(other) {
-                    tracing::debug!(gateway = %self.dialogue.node, "a message that breaks a rule was dropped");
-                }
-            }
+            // the gateway does not know yet what this workload serves
+            ToSidecar::ExportedTo(told) if !self.registered => self.early = Some(told),
+            other => self.learn(other),
+        }
+    }
+
+    fn learn(&self, message: ToSidecar) {
+        if !self.picture.learn(self.dialogue.node, message) {
+            tracing::debug!(gateway = %self.dialogue.node, "a message that breaks a rule was dropped");
         }
     }
 
