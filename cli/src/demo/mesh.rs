@@ -116,17 +116,22 @@ impl Mesh {
         Ok(())
     }
 
-    /// Waits until every gateway that runs knows every endpoint that runs, and every sidecar is attached as it should be.
-    pub(super) async fn settled(&self) -> Result<Duration> {
+    /// Waits until every gateway that runs knows every endpoint that runs, and every sidecar is attached as it should be;
+    /// returns how long it took and what came last.
+    pub(super) async fn settled(&self) -> Result<(Duration, String)> {
         let what = "every gateway knows every endpoint, and every sidecar is attached";
+        let mut last = "at once".to_owned();
         let ((), took) = wait::until(what, SETTLE, async || {
             for gateway in self.running_gateways() {
-                self.knows_all(gateway).await?;
+                if let Err(Not::Yet(missing)) = self.knows_all(gateway).await {
+                    last = format!("last was {missing}");
+                    return Err(Not::Yet(missing));
+                }
             }
             Ok(())
         })
         .await?;
-        Ok(took)
+        Ok((took, last))
     }
 
     /// Waits until every gateway that runs has just the endpoints that run in its answers.

@@ -201,7 +201,7 @@ impl Tour<'_> {
         let start = Instant::now();
         self.mesh.start_gateways(|plan| plan.number == number, false).await?;
         self.report.saw(&format!("ready after {}", ms(start.elapsed())))?;
-        self.mesh.settled().await?;
-        self.report.saw(&format!("every gateway knows every endpoint after {}", ms(start.elapsed())))
+        let (_, last) = self.mesh.settled().await?;
+        self.report.saw(&format!("every gateway knows every endpoint after {} ({last})", ms(start.elapsed())))
     }
 }
