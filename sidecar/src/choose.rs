@@ -80,6 +80,16 @@ impl Chooser {
         found
     }
 
+    /// Whether there is any candidate, without making them.
+    pub(crate) fn has_any(view: &ServiceView, port: u16) -> bool {
+        view.offers.iter().any(|offer| {
+            let takes = offer.endpoints.iter().any(|endpoint| endpoint.health == Health::Healthy);
+            offer.ports.protocol(port).is_some()
+                && !offer.identities.is_empty()
+                && (takes || offer.handle.is_some() && offer.healthy > 0)
+        })
+    }
+
     fn of_offer<'a>(&self, offer: &'a Offer) -> impl Iterator<Item = Candidate<'a>> {
         let (cluster, stale) = (offer.cluster.id, offer.stale_for.is_some());
         let tier = move |place: &Locality, own: &Locality, fallback| Tier {

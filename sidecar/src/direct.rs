@@ -2,7 +2,7 @@
 //!
 //! Owns that choice and the own addresses that peers are told; probing and use are the overlay's.
 
-use causeway_model::WorkloadId;
+use causeway_model::{SpiffeId, WorkloadId};
 use causeway_transport::{Connection, Overlay, Side, exporter};
 use rustc_hash::FxHashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -13,9 +13,15 @@ pub(crate) const MAX_DIRECT: usize = 8;
 /// The label of the exporter that gives both ends the key of their probes (RFC 8446 section 7.5).
 const LABEL: &[u8] = b"EXPORTER-causeway-direct";
 
-#[derive(Clone, Copy)]
+/// What one connection says of its peer. An instance id in a hello is a claim: whoever a sidecar has *called* was told apart by
+/// its gateway, but a caller may name any instance of its cluster.
+#[derive(Clone)]
 struct Entry {
     connection: usize,
+    /// Who the peer is, by its certificate.
+    identity: SpiffeId,
+    /// This side called, so the claim was checked.
+    called: bool,
     /// The connection was begun by the side with the lower instance id. Both sides prefer such a one, and so probe under
     /// the same key when each has connected to the other.
     preferred: bool,
@@ -23,12 +29,25 @@ struct Entry {
     key: [u8; 32],
 }
 
+type Entries = FxHashMap<WorkloadId, Vec<Entry>>;
+
+/// Why `addr` must not be used for `peer`, if it must not.
+fn disputed(peer: WorkloadId, addr: SocketAddr, entries: &Entries) -> Option<&'static str> {
+    let list = entries.get(&peer)?;
+    if list.windows(2).any(|two| two[0].identity != two[1].identity) {
+        return Some("two identities claim the instance");
+    }
+    let others = entries.iter().filter(|(other, _)| **other != peer);
+    let taken = others.flat_map(|(_, list)| list).any(|entry| entry.addr == addr);
+    taken.then_some("another instance has the address")
+}
+
 /// The direct addresses that live connections vouch for.
 #[derive(Clone)]
 pub(crate) struct Directs {
     own: WorkloadId,
     overlay: Overlay,
-    entries: Arc<Mutex<FxHashMap<WorkloadId, Vec<Entry>>>>,
+    entries: Arc<Mutex<Entries>>,
 }
 
 impl Directs {
@@ -36,44 +55,71 @@ impl Directs {
         Self { own, overlay, entries: Arc::default() }
     }
 
-    /// Uses the first of `addrs` that can be one for `peer`, until the guard is dropped.
+    /// Uses the first of `addrs` that can be one for `peer`, which is `identity`, until the guard is dropped. Where two identities claim
+    /// one instance, or two instances one address, packets go by gateways.
     pub(crate) fn add(
         &self,
         peer: WorkloadId,
+        identity: &SpiffeId,
         connection: &Connection,
         addrs: &[SocketAddr],
     ) -> Option<DirectGuard> {
         let addr = *addrs.iter().find(|addr| usable(**addr))?;
         let key = exporter(connection, LABEL, b"").ok()?;
-        let client = if connection.side() == Side::Client { self.own } else { peer };
+        let called = connection.side() == Side::Client;
+        let client = if called { self.own } else { peer };
         let id = connection.stable_id();
-        let entry = Entry { connection: id, preferred: client == self.own.min(peer), addr, key };
+        let (identity, preferred) = (identity.clone(), client == self.own.min(peer));
+        let entry = Entry { connection: id, identity, called, preferred, addr, key };
         let mut entries = self.lock();
         entries.entry(peer).or_default().push(entry);
-        self.apply(peer, &entries);
+        if let Some(why) = disputed(peer, addr, &entries) {
+            tracing::warn!(%peer, %addr, why, "a direct address is disputed, so packets go by gateways");
+        }
+        self.apply_all(addr, &entries);
         Some(DirectGuard { directs: self.clone(), peer, connection: id })
     }
 
     fn remove(&self, peer: WorkloadId, connection: usize) {
-        let mut entries = self.lock();
-        if let Some(list) = entries.get_mut(&peer) {
-            list.retain(|entry| entry.connection != connection);
-            if list.is_empty() {
-                entries.remove(&peer);
-            }
-        }
-        self.apply(peer, &entries);
+        self.retain(peer, |entry| entry.connection != connection);
     }
 
-    fn apply(&self, peer: WorkloadId, entries: &FxHashMap<WorkloadId, Vec<Entry>>) {
+    /// Forgets what callers that claim to be `peer` said, because it could not be reached: one of them may keep its packets.
+    pub(crate) fn doubt(&self, peer: WorkloadId) {
+        self.retain(peer, |entry| entry.called);
+    }
+
+    fn retain(&self, peer: WorkloadId, keep: impl Fn(&Entry) -> bool) {
+        let mut entries = self.lock();
+        let Some(list) = entries.get_mut(&peer) else { return };
+        let gone: Vec<SocketAddr> =
+            list.iter().filter(|entry| !keep(entry)).map(|entry| entry.addr).collect();
+        list.retain(keep);
+        if list.is_empty() {
+            entries.remove(&peer);
+        }
+        self.apply(peer, &entries);
+        for addr in gone {
+            self.apply_all(addr, &entries);
+        }
+    }
+
+    /// Applies what holds for every instance that names `addr`.
+    fn apply_all(&self, addr: SocketAddr, entries: &Entries) {
+        for (peer, _) in entries.iter().filter(|(_, list)| list.iter().any(|entry| entry.addr == addr)) {
+            self.apply(*peer, entries);
+        }
+    }
+
+    fn apply(&self, peer: WorkloadId, entries: &Entries) {
         let best = entries.get(&peer).and_then(|list| list.iter().max_by_key(|entry| entry.preferred));
-        match best {
+        match best.filter(|entry| disputed(peer, entry.addr, entries).is_none()) {
             Some(entry) => self.overlay.set_direct(peer, entry.addr, entry.key),
             None => self.overlay.remove_direct(peer),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<WorkloadId, Vec<Entry>>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,6 +174,27 @@ fn source_towards(target: SocketAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn entry(account: &str, addr: &str) -> Entry {
+        let identity = format!("spiffe://iad.mesh/ns/shop/sa/{account}").parse().unwrap();
+        let addr = addr.parse().unwrap();
+        Entry { connection: 1, identity, called: false, preferred: true, addr, key: [0; 32] }
+    }
+
+    #[test]
+    fn neither_an_instance_nor_an_address_can_be_taken_over() {
+        let (peer, other) = (WorkloadId(1), WorkloadId(2));
+        let mut entries = Entries::default();
+        let honest = entry("pay", "10.0.0.1:7444");
+        entries.insert(peer, vec![honest.clone(), honest.clone()]);
+        assert_eq!(disputed(peer, honest.addr, &entries), None);
+        entries.insert(other, vec![entry("pay", "10.0.0.1:7444")]);
+        assert_eq!(disputed(peer, honest.addr, &entries), Some("another instance has the address"));
+        assert_eq!(disputed(other, honest.addr, &entries), Some("another instance has the address"));
+        entries.remove(&other);
+        entries.insert(peer, vec![honest.clone(), entry("mallory", "10.0.0.2:7444")]);
+        assert_eq!(disputed(peer, honest.addr, &entries), Some("two identities claim the instance"));
+    }
 
     #[test]
     fn a_bound_address_is_told_as_it_is() {

@@ -3,10 +3,12 @@
 //! Owns whom to let in, the decision on each stream (by `causeway-policy`, again whenever exports change), and the delivery
 //! to the application. A peer is told a code; the operator's log says why.
 
+mod callers;
 mod deliver;
 mod source;
 mod stream;
 
+pub(crate) use callers::Callers;
 pub(crate) use deliver::Delivery;
 pub(crate) use stream::serve as serve_stream;
 
@@ -15,7 +17,8 @@ use crate::config::Limits;
 use crate::hello;
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
-use crate::peer::Peer;
+use crate::peer::{Peer, vouched_until};
+use callers::MAX_PER_IDENTITY;
 use causeway_model::{SpiffeId, SpiffeRole};
 use causeway_policy::InboundPolicy;
 use causeway_runtime::{Drain, Tasks};
@@ -44,6 +47,8 @@ pub(crate) struct Inbound {
     pub(crate) tasks: Tasks,
     /// One permit for each peer that may be connected.
     pub(crate) peers: Arc<Semaphore>,
+    /// How many connections each identity has.
+    pub(crate) callers: Callers,
     /// One permit for each stream that may be open.
     pub(crate) streams: Arc<Semaphore>,
 }
@@ -83,9 +88,16 @@ impl Inbound {
                 return close(&connection, code, &text);
             }
         };
+        let Some(_share) = self.callers.share(&identity) else {
+            let text = format!("{MAX_PER_IDENTITY} connections of this identity are open");
+            self.metrics.peer_refused(CloseCode::Overloaded.reason());
+            tracing::warn!(%identity, reason = CloseCode::Overloaded.reason(), cause = text, "refused a peer");
+            return close(&connection, CloseCode::Overloaded, &text);
+        };
         match hello::answer(&connection, identity.trust_domain(), &self.membership).await {
             Ok(hello) => {
-                let peer = Arc::new(Peer::new(connection, hello.cluster, hello.instance, identity));
+                let until = vouched_until(&connection);
+                let peer = Arc::new(Peer::new(connection, hello.cluster, hello.instance, identity, until));
                 self.serve(&peer, &hello.direct).await;
             }
             Err(error) => {

@@ -18,6 +18,9 @@ pub(crate) type View = watch::Receiver<Option<Arc<ServiceView>>>;
 pub(crate) trait Discovery: Send + Sync + 'static {
     /// Resolves when the control plane says that the instance is gone; until then the future keeps it watched.
     fn gone(&self, cluster: ClusterId, instance: WorkloadId) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Resolves when nobody vouches for the trust domain any more: the link to its cluster was removed.
+    fn distrusted(&self, domain: &TrustDomain) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// This sidecar's part in the mesh.

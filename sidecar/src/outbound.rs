@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::membership::View;
 use crate::metrics::SidecarMetrics;
 use crate::peer::Peer;
-use crate::relay::{relay, reset_tcp};
+use crate::relay::{Begun, relay, reset_tcp};
 use causeway_identity::SvidSource;
 use causeway_model::Protocol;
 use causeway_runtime::Drain;
@@ -57,6 +57,23 @@ pub(crate) struct Outbound {
     pub(crate) permits: Arc<Semaphore>,
     /// Cuts what is left at the end.
     pub(crate) cut: CancellationToken,
+}
+
+/// How an endpoint is come by.
+enum Way {
+    /// By a connection that stands.
+    Up(Target, Arc<Peer>),
+    /// By one that is to be made.
+    Dial(Dial),
+}
+
+impl Way {
+    fn target(&self) -> Target {
+        match self {
+            Self::Up(target, _) => *target,
+            Self::Dial(dial) => dial.target,
+        }
+    }
 }
 
 /// A listener's service, and what is known of it.
@@ -129,10 +146,10 @@ impl Outbound {
         let mut said = Said::default();
         let opened = self.reach(tcp, &mut route, &mut said, access).await;
         match opened {
-            Ok(Opened { mut stream, lease }) => {
-                let said_all = said.all;
+            Ok(Opened { mut stream, lease, rest }) => {
+                let begun = Begun { rest, all: said.all };
                 drop((said, route));
-                let end = relay(tcp, &mut stream, said_all, &access.meter).await;
+                let end = relay(tcp, &mut stream, begun, &access.meter).await;
                 access.ended(end.reason());
                 if end == crate::relay::End::Done {
                     stream.done().await;
@@ -160,14 +177,17 @@ impl Outbound {
         let mut tried = Vec::new();
         let mut last = None;
         for attempt in 1..=ATTEMPTS {
-            let Some((dial, protocol)) = self.next(route, &tried) else { break };
-            let target = dial.target;
-            tried.push(target);
+            let Some((way, protocol)) = self.next(route, &tried) else { break };
+            let target = way.target();
+            // where a gateway picks, it may pick another endpoint the next time
+            if !matches!(&way, Way::Dial(dial) if matches!(dial.target, Target::Service(..))) {
+                tried.push(target);
+            }
             if attempt > 1 {
                 self.metrics.retries.inc();
             }
             let until = if attempt == ATTEMPTS { deadline } else { deadline.min(Instant::now() + ATTEMPT) };
-            let peer = match self.connect(dial, until, route).await {
+            let peer = match self.connect(way, until, route).await {
                 Ok(peer) => peer,
                 Err(failure) => {
                     last = Some(failure);
@@ -176,11 +196,15 @@ impl Outbound {
             };
             access.dst = Some((peer.cluster, peer.instance));
             access.dst_identity = Some(peer.identity.clone());
-            tried.push(Target::Endpoint(peer.cluster, peer.instance));
+            // it stands now, so another attempt by the service would lead to the same peer
+            tried.extend([target, Target::Endpoint(peer.cluster, peer.instance)]);
             let header = open::header(&route.spec.service, route.spec.port, protocol, millis_until(deadline));
             let opened = timeout_at(deadline, open::open(&peer, &header, tcp, said, &access.meter)).await;
             match opened {
-                Ok(Ok(opened)) => return Ok(opened),
+                Ok(Ok(opened)) => {
+                    self.pool.proved(target);
+                    return Ok(opened);
+                }
                 Ok(Err(Attempt { failure, harmless: true })) => {
                     self.pool.cool(target);
                     last = Some(failure);
@@ -198,9 +222,8 @@ impl Outbound {
     /// Waits until something is known of the service that can be tried, for [`PATIENCE`] at most.
     async fn known(&self, route: &mut Route, deadline: Instant) -> Result<(), Failure> {
         let port = route.spec.port;
-        let ready = |view: &Option<Arc<ServiceView>>| {
-            view.as_ref().is_some_and(|view| !self.chooser.candidates(view, port, |_| true).is_empty())
-        };
+        let ready =
+            |view: &Option<Arc<ServiceView>>| view.as_ref().is_some_and(|view| Chooser::has_any(view, port));
         let until = deadline.min(Instant::now() + PATIENCE);
         let found = timeout_at(until, route.view.wait_for(ready)).await.is_ok_and(|found| found.is_ok());
         if found { Ok(()) } else { Err(self.explain(None, route)) }
@@ -208,7 +231,7 @@ impl Outbound {
 
     /// What to try next: a connected endpoint of the best tier if there is one, while the others of the tier are connected to
     /// for later.
-    fn next(&self, route: &Route, tried: &[Target]) -> Option<(Dial, Protocol)> {
+    fn next(&self, route: &Route, tried: &[Target]) -> Option<(Way, Protocol)> {
         let view = route.view.borrow().clone()?;
         let port = route.spec.port;
         let untried = |target: Target| !tried.contains(&target);
@@ -225,23 +248,35 @@ impl Outbound {
         }
         let picked = pick(from, |target| self.pool.load(target), [rand::random(), rand::random()])?;
         let protocol = picked.offer.ports.protocol(port).unwrap_or_default();
-        Some((Dial::new(picked, &route.spec.service), protocol))
+        let way = match self.pool.up(picked.target) {
+            Some(peer) => Way::Up(picked.target, peer),
+            None => Way::Dial(Dial::new(picked, &route.spec.service)),
+        };
+        Some((way, protocol))
     }
 
     fn warm(&self, candidates: &[Candidate<'_>], route: &Route) {
-        for candidate in candidates.iter().filter(|candidate| !self.pool.is_cooling(candidate.target)) {
+        for candidate in candidates {
+            if self.pool.has(candidate.target) || self.pool.is_cooling(candidate.target) {
+                continue;
+            }
             self.pool.warm(Dial::new(candidate, &route.spec.service));
         }
     }
 
-    async fn connect(&self, dial: Dial, until: Instant, route: &Route) -> Result<Arc<Peer>, Failure> {
-        let limit = until.saturating_duration_since(Instant::now());
-        let target = dial.target;
-        let peer = timeout(limit, self.pool.get(dial)).await.unwrap_or_else(|_| {
-            // the attempt goes on for those who wait longer; meanwhile another endpoint is better
-            self.pool.cool(target);
-            Err(Failure::Timeout { what: "no endpoint could be connected to", limit })
-        })?;
+    async fn connect(&self, way: Way, until: Instant, route: &Route) -> Result<Arc<Peer>, Failure> {
+        let peer = match way {
+            Way::Up(_, peer) => peer,
+            Way::Dial(dial) => {
+                let limit = until.saturating_duration_since(Instant::now());
+                let target = dial.target;
+                timeout(limit, self.pool.get(dial)).await.unwrap_or_else(|_| {
+                    // the attempt goes on for those who wait longer; meanwhile another endpoint is better
+                    self.pool.cool(target);
+                    Err(Failure::Timeout { what: "no endpoint could be connected to", limit })
+                })?
+            }
+        };
         self.check_identity(&peer, route)?;
         Ok(peer)
     }

@@ -12,15 +12,23 @@ pub(crate) use quic::{Stream, read_frame};
 pub(crate) use tcp::{read_most as read_tcp_most, reset as reset_tcp};
 
 use crate::access::Meter;
-use causeway_transport::{ConnectionError, ReadError, WriteError, close_reason};
+use bytes::Bytes;
+use causeway_transport::{ConnectionError, ReadError, RecvStream, SendStream, WriteError, close_reason};
 use causeway_wire::CloseCode;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 /// After so many bytes without having to wait, a relay lets others run.
 const TURN: usize = 512 << 10;
+/// How often an idle stream is looked at whose peer has said all.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +88,20 @@ impl From<WriteError> for End {
     }
 }
 
-/// Carries bytes both ways until both sides have ended, or one has failed: then the other is reset too. With `said_all` the TCP
-/// side has already ended and the stream is finished.
+/// What the TCP side said before the relay began.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    /// What of it is still to be written to the stream.
+    pub(crate) rest: Vec<Bytes>,
+    /// It has ended: nothing follows `rest`.
+    pub(crate) all: bool,
+}
+
+/// Carries bytes both ways until both sides have ended, or one has failed: then the other is reset too.
 ///
 /// Dropping the future leaves both sides as they are; a dropped [`Stream`] resets itself.
-pub(crate) async fn relay(tcp: &TcpStream, stream: &mut Stream, said_all: bool, meter: &Meter) -> End {
-    match both(tcp, stream, said_all, meter).await {
+pub(crate) async fn relay(tcp: &TcpStream, stream: &mut Stream, begun: Begun, meter: &Meter) -> End {
+    match both(tcp, stream, begun, meter).await {
         Ok(()) => End::Done,
         Err(end) => {
             stream.abort(CloseCode::TcpReset);
@@ -95,17 +111,23 @@ pub(crate) async fn relay(tcp: &TcpStream, stream: &mut Stream, said_all: bool, 
     }
 }
 
-async fn both(tcp: &TcpStream, stream: &mut Stream, said_all: bool, meter: &Meter) -> Result<(), End> {
+async fn both(tcp: &TcpStream, stream: &mut Stream, begun: Begun, meter: &Meter) -> Result<(), End> {
     let (send, recv) = stream.halves();
-    let mut up = pin!(async { if said_all { Ok(()) } else { to_peer(tcp, send, meter).await } });
+    // the halves are polled by one task, again whenever it is set, so nobody needs to be woken
+    let heard_all = AtomicBool::new(false);
+    let mut up = pin!(to_peer(tcp, send, begun, &heard_all, meter));
     let mut down = pin!(from_peer(recv, tcp, meter));
     let (mut up_done, mut down_done) = (false, false);
     while !(up_done && down_done) {
         tokio::select! {
             end = &mut up, if !up_done => { end?; up_done = true; }
-            end = &mut down, if !down_done => { end?; down_done = true; }
-            // nobody reads this side any more, so only this tells a reset while the other side is silent
-            _ = tcp.ready(Interest::ERROR), if up_done => return Err(End::TcpReset),
+            end = &mut down, if !down_done => {
+                end?;
+                down_done = true;
+                heard_all.store(true, Relaxed);
+            }
+            // a read that has ended, or that waits until the peer has room, does not tell a reset
+            _ = tcp.ready(Interest::ERROR) => return Err(End::TcpReset),
         }
     }
     Ok(())
@@ -113,38 +135,78 @@ async fn both(tcp: &TcpStream, stream: &mut Stream, said_all: bool, meter: &Mete
 
 async fn to_peer(
     tcp: &TcpStream,
-    send: &mut causeway_transport::SendStream,
+    send: &mut SendStream,
+    mut begun: Begun,
+    heard_all: &AtomicBool,
     meter: &Meter,
 ) -> Result<(), End> {
-    let mut turn = 0;
-    loop {
-        let chunk = tcp::read(tcp).await?;
+    send.write_all_chunks(&mut begun.rest).await?;
+    begun.rest = Vec::new();
+    let (mut turn, mut all) = (0, begun.all);
+    while !all {
+        let chunk = tokio::select! {
+            biased;
+            chunk = tcp::read(tcp) => chunk?,
+            end = stopped(send, heard_all) => return Err(end),
+        };
         let count = chunk.len();
         if count == 0 {
-            // it can fail only if the peer stopped reading, which the other half is told as a reset
-            let _ = send.finish();
-            return Ok(());
+            all = true;
+            continue;
         }
         send.write_chunk(chunk).await?;
         meter.add_to_mesh(count);
         rest(&mut turn, count).await;
     }
+    // it can fail only if it was done already, or the peer stopped reading, which the other half is told as a reset
+    let _ = send.finish();
+    Ok(())
 }
 
-async fn from_peer(
-    recv: &mut causeway_transport::RecvStream,
-    tcp: &TcpStream,
-    meter: &Meter,
-) -> Result<(), End> {
+/// Resolves when the peer no longer reads, or is gone. That matters only once the peer has said all: until then, its reset is
+/// noticed where it is heard.
+///
+/// It looks now and then: quinn's `stopped` would keep an entry for each stream that is reset here as long as the connection lives.
+async fn stopped(send: &mut SendStream, heard_all: &AtomicBool) -> End {
+    poll_fn(|_| if heard_all.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }).await;
+    loop {
+        sleep(LOOK).await;
+        if let Err(error) = quic::check(send).await {
+            return error.into();
+        }
+    }
+}
+
+async fn from_peer(recv: &mut RecvStream, tcp: &TcpStream, meter: &Meter) -> Result<(), End> {
     let mut turn = 0;
     while let Some(mut chunks) = quic::read_ready(recv).await? {
-        let count = chunks.iter().map(bytes::Bytes::len).sum();
-        tcp::write_all(tcp, &mut chunks).await?;
+        let mut count = count_of(&chunks);
+        let lost = tokio::select! {
+            biased;
+            written = tcp::write_all(tcp, &mut chunks) => { written?; None }
+            // while the application does not read, nobody reads the stream either
+            end = quic::ended(recv) => Some(end),
+        };
+        match lost {
+            None => {}
+            Some(End::Connection(_)) => {
+                // the peer may have said all before, and been told that all is here
+                let more = quic::read_all(recv).await?;
+                count += count_of(&more);
+                chunks.extend(more);
+                tcp::write_all(tcp, &mut chunks).await?;
+            }
+            Some(end) => return Err(end),
+        }
         meter.add_from_mesh(count);
         rest(&mut turn, count).await;
     }
     tcp::finish(tcp);
     Ok(())
+}
+
+fn count_of(chunks: &[Bytes]) -> usize {
+    chunks.iter().map(Bytes::len).sum()
 }
 
 async fn rest(turn: &mut usize, count: usize) {

@@ -1,7 +1,11 @@
 //! Logs: one subscriber for the process, to standard error, as text or JSON lines.
 //!
-//! Owns where the filter comes from and the default. What is logged is up to each crate.
+//! Owns where the filter comes from and the default, and that a standard error that nobody reads holds up no traffic. What is
+//! logged is up to each crate.
 
+mod queue;
+
+use queue::Lines;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::IsTerminal;
@@ -90,10 +94,9 @@ impl LogError {
 pub fn init_logs(filter: Option<&str>, format: LogFormat) -> Result<(), LogError> {
     let variable = |index: usize| std::env::var(SOURCES[index]).ok();
     let filter = choose([filter.map(str::to_owned), variable(1), variable(2)])?;
-    let stderr = std::io::stderr;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines::start());
     match format {
-        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).finish().try_init()?,
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init()?,
     }
     Ok(())

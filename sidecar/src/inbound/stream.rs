@@ -3,7 +3,7 @@
 use super::Inbound;
 use crate::access::{Access, Direction};
 use crate::peer::Peer;
-use crate::relay::{End, Stream, read_frame, relay, reset_tcp};
+use crate::relay::{Begun, End, Stream, read_frame, relay, reset_tcp};
 use causeway_model::{Protocol, ServiceName};
 use causeway_policy::{Decision, RefuseReason};
 use causeway_transport::{RecvStream, SendStream};
@@ -75,7 +75,7 @@ async fn answer(
             }
             let revoked = revoked(inbound, peer, &service, port);
             tokio::select! {
-                end = relay(&tcp, &mut stream, false, &access.meter) => {
+                end = relay(&tcp, &mut stream, Begun::default(), &access.meter) => {
                     drop(tcp);
                     access.ended(end.reason());
                     if end == End::Done {
@@ -106,6 +106,10 @@ async fn admit(
     let began = Instant::now();
     if inbound.drain.is_draining() {
         return Err(CloseCode::Draining.into());
+    }
+    if peer.is_expired() {
+        let detail = "the certificate that the peer connected with has expired".to_owned();
+        return Err(Refused { code: CloseCode::Draining, detail });
     }
     if let Decision::Refuse(reason) =
         inbound.policy.borrow().decide(&peer.identity, &header.service, header.port)

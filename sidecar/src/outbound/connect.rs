@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use crate::hello;
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
-use crate::peer::Peer;
-use causeway_identity::{ServerRule, client_config};
+use crate::peer::{Peer, vouched_until};
+use causeway_identity::{CLOCK_SLACK, ServerRule, client_config};
 use causeway_model::{ServiceName, SpiffeId, TrustDomain};
 use causeway_runtime::Tasks;
 use causeway_transport::{
@@ -18,6 +18,9 @@ use causeway_wire::{CloseCode, alpn};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long a handshake may take with the endpoint that a gateway picks: longer than one over any distance.
+const FIRST_CONTACT: Duration = Duration::from_secs(1);
 
 /// Whom to connect to, and whom to believe there.
 #[derive(Clone, Debug)]
@@ -67,10 +70,27 @@ impl Connector {
     /// # Errors
     /// Why there is none; the connection, if there was one, is closed.
     pub(crate) async fn connect(&self, dial: &Dial) -> Result<(Peer, DataHello), Failure> {
+        let result = self.attempt(dial).await;
+        if let (Err(_), Target::Endpoint(cluster, instance)) = (&result, dial.target)
+            && cluster == self.membership.cluster
+        {
+            self.membership.directs.doubt(instance);
+        }
+        result
+    }
+
+    async fn attempt(&self, dial: &Dial) -> Result<(Peer, DataHello), Failure> {
         let began = Instant::now();
-        let connection = tokio::time::timeout(self.timeout, self.handshake(dial))
+        let limit = match dial.target {
+            Target::Endpoint(..) => self.timeout,
+            // the next attempt may be given another endpoint, so it pays to give one up that does not answer
+            Target::Service(..) => self.timeout.min(FIRST_CONTACT),
+        };
+        // half of the slack, so that this side makes a new connection before the other refuses streams
+        let own = self.membership.svid.current().not_after() + CLOCK_SLACK / 2;
+        let connection = tokio::time::timeout(limit, self.handshake(dial))
             .await
-            .map_err(|_| failed(dial, "timed-out", format!("no handshake within {:?}", self.timeout)))??;
+            .map_err(|_| failed(dial, "timed-out", format!("no handshake within {limit:?}")))??;
         let hello = hello::initiate(&connection, self.membership.hello(dial.target.cluster()))
             .await
             .map_err(|error| failed(dial, error.reason(), error.to_string()))?;
@@ -82,7 +102,8 @@ impl Connector {
             }
         };
         self.metrics.connect_seconds.observe(began.elapsed().as_secs_f64());
-        Ok((Peer::new(connection, hello.cluster, hello.instance, identity), hello))
+        let until = vouched_until(&connection).min(own);
+        Ok((Peer::new(connection, hello.cluster, hello.instance, identity, until), hello))
     }
 
     async fn handshake(&self, dial: &Dial) -> Result<Connection, Failure> {

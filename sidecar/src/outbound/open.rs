@@ -9,11 +9,12 @@ use crate::peer::{Lease, Peer};
 use crate::relay::{Stream, read_frame, read_tcp_most};
 use bytes::Bytes;
 use causeway_model::{Protocol, ServiceName};
-use causeway_transport::{FrameError, SendStream, close_reason, close_reason_text};
+use causeway_transport::{FrameError, close_reason, close_reason_text};
 use causeway_wire::data::{DataMessage, MAX_STREAM_HEADER, StreamAnswer, StreamHeader};
 use causeway_wire::{CloseCode, Message};
 use std::pin::pin;
 use std::sync::Arc;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// How many of the application's bytes are sent before the answer.
@@ -28,10 +29,24 @@ pub(crate) struct Said {
     pub(crate) all: bool,
 }
 
+impl Said {
+    fn add(&mut self, chunk: &Bytes, meter: &Meter) {
+        if chunk.is_empty() {
+            self.all = true;
+            return;
+        }
+        meter.add_to_mesh(chunk.len());
+        self.bytes += chunk.len();
+        self.chunks.push(chunk.clone());
+    }
+}
+
 /// A stream that the peer accepted. The lease counts it in the peer's load.
 pub(crate) struct Opened {
     pub(crate) stream: Stream,
     pub(crate) lease: Lease,
+    /// What was heard of the application and not written yet, for want of room.
+    pub(crate) rest: Vec<Bytes>,
 }
 
 /// An attempt that failed.
@@ -60,53 +75,51 @@ pub(crate) async fn open(
         failure: lost(peer, error.reason(), error.to_string()),
         harmless: true,
     })?;
-    let answer = {
-        let (send, recv) = stream.halves();
-        let mut answer = pin!(read_frame::<DataMessage>(recv, MAX_STREAM_HEADER));
-        let talk = talk(send, frame, tcp, said, meter);
+    let mut rest: Vec<Bytes> = std::iter::once(frame).chain(said.chunks.iter().cloned()).collect();
+    let answer = talk(&mut stream, &mut rest, tcp, said, meter).await?;
+    judge(peer, answer, said).map(|()| Opened { stream, lease, rest })
+}
+
+/// Says `rest` and what the application adds to it, until the peer answers; what is left of `rest` then is still to be said.
+/// Every wait is cancel safe: the answer may come at any moment, and no byte may be lost by it.
+async fn talk(
+    stream: &mut Stream,
+    rest: &mut Vec<Bytes>,
+    tcp: &TcpStream,
+    said: &mut Said,
+    meter: &Meter,
+) -> Result<Result<DataMessage, FrameError>, Attempt> {
+    let (send, recv) = stream.halves();
+    let mut answer = pin!(read_frame::<DataMessage>(recv, MAX_STREAM_HEADER));
+    // a peer that stopped reading still answers, which says why
+    let mut heard = true;
+    loop {
+        let more = RETAINED - said.bytes;
         tokio::select! {
-            answer = &mut answer => answer,
-            gone = talk => match gone {
-                Talk::Told => answer.await,
-                Talk::ClientGone => return Err(Attempt { failure: Failure::ClientGone, harmless: false }),
+            answer = &mut answer => return Ok(answer),
+            written = send.write_chunks(rest), if heard && !rest.is_empty() => match written {
+                Ok(written) => drop(rest.drain(..written.chunks)),
+                Err(_) => heard = false,
+            },
+            read = read_tcp_most(tcp, more), if heard && rest.is_empty() && !said.all && more > 0 => {
+                let chunk = read.map_err(|_| client_gone())?;
+                said.add(&chunk, meter);
+                if !said.all {
+                    rest.push(chunk);
+                }
             }
+            // nobody reads the connection while the peer does not listen, so only this tells its reset
+            _ = tcp.ready(Interest::ERROR) => return Err(client_gone()),
         }
-    };
-    judge(peer, answer, said).map(|()| Opened { stream, lease })
+        if said.all && rest.is_empty() {
+            // it fails only if that was done already, or the peer stopped reading
+            let _ = send.finish();
+        }
+    }
 }
 
-/// How the application's first words ended.
-enum Talk {
-    /// All that may be sent before the answer is on its way, or the peer does not listen: the answer says why.
-    Told,
-    ClientGone,
-}
-
-async fn talk(send: &mut SendStream, frame: Bytes, tcp: &TcpStream, said: &mut Said, meter: &Meter) -> Talk {
-    let again: Vec<Bytes> = std::iter::once(frame).chain(said.chunks.iter().cloned()).collect();
-    for chunk in again {
-        if send.write_chunk(chunk).await.is_err() {
-            return Talk::Told;
-        }
-    }
-    while !said.all && said.bytes < RETAINED {
-        let Ok(chunk) = read_tcp_most(tcp, RETAINED - said.bytes).await else { return Talk::ClientGone };
-        if chunk.is_empty() {
-            said.all = true;
-            break;
-        }
-        meter.add_to_mesh(chunk.len());
-        said.bytes += chunk.len();
-        said.chunks.push(chunk.clone());
-        if send.write_chunk(chunk).await.is_err() {
-            return Talk::Told;
-        }
-    }
-    if said.all {
-        // it fails only if the peer stopped reading: the answer says why
-        let _ = send.finish();
-    }
-    Talk::Told
+fn client_gone() -> Attempt {
+    Attempt { failure: Failure::ClientGone, harmless: false }
 }
 
 fn judge(peer: &Peer, answer: Result<DataMessage, FrameError>, said: &Said) -> Result<(), Attempt> {

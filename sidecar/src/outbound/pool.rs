@@ -32,6 +32,16 @@ enum Slot {
     Up(Arc<Peer>),
 }
 
+impl Slot {
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Up(peer) => peer.is_open(),
+            // an attempt whose task was dropped without an outcome is none
+            Self::Connecting(waiting) => waiting.has_changed().is_ok() || waiting.borrow().is_some(),
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Cooling {
     until: Instant,
@@ -79,6 +89,16 @@ impl Pool {
         self.lock().cool(target, Instant::now());
     }
 
+    /// Forgets that `target` failed: it took a stream.
+    pub(crate) fn proved(&self, target: Target) {
+        self.lock().cooling.remove(&target);
+    }
+
+    /// Whether a connection to `target` stands or is being made.
+    pub(crate) fn has(&self, target: Target) -> bool {
+        self.lock().slots.get(&target).is_some_and(Slot::is_alive)
+    }
+
     /// The peer of `dial`: connected now, or by an attempt that is shared and goes on when this call is dropped.
     ///
     /// # Errors
@@ -106,10 +126,7 @@ impl Pool {
         let mut state = self.lock();
         match state.slots.get(&target) {
             Some(Slot::Up(peer)) if peer.is_open() => return Slot::Up(Arc::clone(peer)),
-            // an attempt whose task was dropped without an outcome is none
-            Some(Slot::Connecting(waiting))
-                if waiting.has_changed().is_ok() || waiting.borrow().is_some() =>
-            {
+            Some(slot @ Slot::Connecting(waiting)) if slot.is_alive() => {
                 return Slot::Connecting(waiting.clone());
             }
             _ => {}
@@ -185,7 +202,11 @@ impl Pool {
 }
 
 impl State {
+    /// Failures while the target cools are of attempts that began before, and say nothing new.
     fn cool(&mut self, target: Target, now: Instant) {
+        if self.cooling.get(&target).is_some_and(|cooling| now < cooling.until) {
+            return;
+        }
         if self.cooling.len() >= MAX_COOLING {
             self.cooling.retain(|_, cooling| now < cooling.until);
         }
@@ -194,5 +215,23 @@ impl State {
         if self.cooling.len() < MAX_COOLING || failures > 0 {
             self.cooling.insert(target, Cooling { until: now + wait, failures: failures.saturating_add(1) });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use causeway_model::{ClusterId, WorkloadId};
+
+    #[test]
+    fn failures_at_once_count_as_one() {
+        let (mut state, now) = (State::default(), Instant::now());
+        let target = Target::Endpoint(ClusterId::new(1).unwrap(), WorkloadId(2));
+        for _ in 0..100 {
+            state.cool(target, now);
+        }
+        assert_eq!(state.cooling[&target].until, now + COOL_FIRST);
+        state.cool(target, now + COOL_FIRST);
+        assert_eq!(state.cooling[&target].until, now + COOL_FIRST * 3);
     }
 }

@@ -1,13 +1,17 @@
 //! The QUIC side of a relay: a stream that resets itself when it is dropped, and reads that hold no memory while they wait.
 
+use super::End;
 use super::tcp::VECTORS;
 use bytes::Bytes;
-use causeway_transport::{FrameError, ReadError, ReadExactError, RecvStream, SendStream, VarInt};
+use causeway_transport::{
+    FrameError, ReadError, ReadExactError, RecvStream, ResetError, SendStream, VarInt, WriteError,
+};
 use causeway_wire::codec::FRAME_HEADER;
 use causeway_wire::{CloseCode, CodecError, FrameDecoder, Message};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 
 /// Frames of another release that are skipped before the peer is given up.
 const SKIPPED: usize = 8;
@@ -77,6 +81,34 @@ pub(super) async fn read_ready(recv: &mut RecvStream) -> Result<Option<Vec<Bytes
                 count.map(|count| scratch.iter_mut().take(count).map(std::mem::take).collect())
             })
         })
+    })
+    .await
+}
+
+/// What is left of a stream whose connection is gone, if it had arrived to the end.
+pub(super) async fn read_all(recv: &mut RecvStream) -> Result<Vec<Bytes>, ReadError> {
+    let mut all = Vec::new();
+    while let Some(chunks) = read_ready(recv).await? {
+        all.extend(chunks);
+    }
+    Ok(all)
+}
+
+/// Resolves when the peer has reset the stream, or the connection is gone; never if all was read. Cancel safe.
+pub(super) async fn ended(recv: &mut RecvStream) -> End {
+    match recv.received_reset().await {
+        Ok(Some(code)) => End::Stream(code.into_inner()),
+        Err(ResetError::ConnectionLost(error)) => error.into(),
+        Ok(None) | Err(_) => pending().await,
+    }
+}
+
+/// Whether the peer still reads, without waiting.
+pub(super) async fn check(send: &mut SendStream) -> Result<(), WriteError> {
+    poll_fn(|cx| match pin!(send.write_chunks(&mut [])).poll(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        // for want of room, or with nothing written
+        _ => Poll::Ready(Ok(())),
     })
     .await
 }

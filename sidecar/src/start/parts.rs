@@ -5,7 +5,7 @@ use super::data::DataThread;
 use crate::choose::Chooser;
 use crate::config::{ListenSpec, SidecarConfig};
 use crate::direct::Directs;
-use crate::inbound::{Delivery, Inbound};
+use crate::inbound::{Callers, Delivery, Inbound};
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
@@ -82,6 +82,7 @@ impl Parts<'_> {
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),
             peers: permits(),
+            callers: Callers::default(),
             streams: permits(),
             limits,
         })

@@ -82,6 +82,71 @@ async fn a_reset_crosses_the_mesh_both_ways() {
     pair.server.ended(Inbound, "tcp-reset", 3).await;
 }
 
+/// Writes until nobody takes more.
+async fn fill(tcp: &mut TcpStream) {
+    let chunk = vec![7; 256 << 10];
+    while timeout(Duration::from_millis(500), tcp.write(&chunk)).await.is_ok() {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_after_the_end_reaches_a_peer_that_says_nothing() {
+    let (listener, addr) = application().await;
+    let pair = pair(addr).await;
+    let (mut client, mut server) = connected(&listener, pair.listen).await;
+    server.shutdown().await.unwrap();
+    timeout(SOON, client.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    server.set_zero_linger().unwrap();
+    drop(server);
+    pair.server.ended(Inbound, "tcp-reset", 1).await;
+    pair.client.ended(Outbound, "tcp-reset", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_is_noticed_while_the_other_application_reads_nothing() {
+    let (listener, addr) = application().await;
+    let pair = pair(addr).await;
+    let (mut client, _server) = connected(&listener, pair.listen).await;
+    fill(&mut client).await;
+    client.set_zero_linger().unwrap();
+    drop(client);
+    pair.client.ended(Outbound, "tcp-reset", 1).await;
+    pair.server.ended(Inbound, "tcp-reset", 1).await;
+
+    let (_client, mut server) = connected(&listener, pair.listen).await;
+    fill(&mut server).await;
+    pair.server.vanish();
+    pair.client.ended(Outbound, "going-away", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrived_whole_outlives_its_connection() {
+    let (listener, addr) = application().await;
+    let pair = pair(addr).await;
+    let (mut client, mut server) = connected(&listener, pair.listen).await;
+    client.shutdown().await.unwrap();
+    let sent = vec![9; 6 << 20];
+    let count = sent.len();
+    let writer = tokio::spawn(async move { server.write_all(&sent).await });
+    let mut got = Vec::new();
+    let slowly = async {
+        let mut part = vec![0; 64 << 10];
+        loop {
+            let read = client.read(&mut part).await.unwrap();
+            got.extend_from_slice(&part[..read]);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // what is left then is in the sockets on the way, and in the stream's window
+    tokio::select! {
+        () = pair.server.ended(Inbound, "done", 1) => {}
+        () = slowly => {}
+    }
+    writer.await.unwrap().unwrap();
+    pair.server.vanish();
+    timeout(SOON, client.read_to_end(&mut got)).await.unwrap().unwrap();
+    assert_eq!(got.len(), count);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_of_an_instance_that_is_gone_are_reset() {
     let (listener, addr) = application().await;

@@ -4,7 +4,7 @@ use crate::access::{Access, Direction};
 use crate::choose::{Chooser, Target};
 use crate::config::{ListenSpec, SidecarConfig, SidecarOptions};
 use crate::direct::Directs;
-use crate::inbound::{Delivery, Inbound};
+use crate::inbound::{Callers, Delivery, Inbound};
 use crate::membership::{Discovery, Membership};
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
@@ -80,11 +80,15 @@ impl Cluster {
     }
 
     fn svid(&self, account: &str) -> SvidSource {
+        SvidSource::new(self.certificate(account, SystemTime::now()))
+    }
+
+    /// A certificate of `account` that is good for an hour from `from` on.
+    pub(super) fn certificate(&self, account: &str, from: SystemTime) -> Svid {
         let key = KeyPair::generate().unwrap();
         let hour = Duration::from_secs(3600);
-        let chain =
-            self.ca.sign_svid(&key.csr().unwrap(), &self.id(account), SystemTime::now(), hour).unwrap();
-        SvidSource::new(Svid::new(chain, key).unwrap())
+        let chain = self.ca.sign_svid(&key.csr().unwrap(), &self.id(account), from, hour).unwrap();
+        Svid::new(chain, key).unwrap()
     }
 
     fn keys(&self) -> CidKeys {
@@ -221,6 +225,10 @@ impl Discovery for Gone {
     fn gone(&self, cluster: ClusterId, instance: WorkloadId) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self.token(cluster, instance).cancelled_owned())
     }
+
+    fn distrusted(&self, _domain: &TrustDomain) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// A sidecar without a control plane: what that would tell is told by the test.
@@ -251,7 +259,12 @@ pub(super) struct Setup<'a> {
     pub(super) upstream: Option<SocketAddr>,
     /// Whether it tells where it can be reached directly.
     pub(super) direct: bool,
+    /// How much of one stream its peers may have in flight, in bytes.
+    pub(super) window: u32,
 }
+
+/// The stream window that is usual.
+pub(super) const WINDOW: u32 = 2 << 20;
 
 impl Setup<'_> {
     fn config(&self) -> SidecarConfig {
@@ -282,7 +295,8 @@ impl Setup<'_> {
         let (svid, bundles) = (self.cluster.svid(self.account), BundleStore::new());
         bundles.replace_all(self.believes.iter().map(|cluster| cluster.ca.bundle()).collect()).unwrap();
         let tls = server_config(&svid, &bundles, &[alpn::DATA], ClientAuth::Required, None).unwrap();
-        let endpoint = OverlayEndpoint::new(&overlay, Some(tls), &config.transport).unwrap();
+        let transport = TransportSettings { stream_receive_window: self.window, ..config.transport.clone() };
+        let endpoint = OverlayEndpoint::new(&overlay, Some(tls), &transport).unwrap();
         let (gone, instance) = (Arc::new(Gone::default()), WorkloadId(self.instance));
         let membership = Arc::new(Membership {
             cluster: self.cluster.facts.id,
@@ -309,6 +323,7 @@ impl Setup<'_> {
             drain: drain.clone(),
             tasks: tasks.clone(),
             peers: permits(),
+            callers: Callers::default(),
             streams: permits(),
         });
         tasks.spawn("inbound", Arc::clone(&inbound).accept(endpoint.clone()));
@@ -398,6 +413,11 @@ impl Node {
         (size_of_val(&outbound), size_of_val(&inbound))
     }
 
+    /// Gives this sidecar another certificate.
+    pub(super) fn renew(&self, svid: Svid) {
+        self.outbound.svid.replace(svid);
+    }
+
     pub(super) fn drain(&self) -> Drain {
         self.outbound.drain.clone()
     }
@@ -453,6 +473,10 @@ pub(super) async fn pair(upstream: SocketAddr) -> Pair {
 }
 
 pub(super) async fn pair_of(upstream: SocketAddr, direct: bool) -> Pair {
+    pair_with(upstream, direct, WINDOW).await
+}
+
+pub(super) async fn pair_with(upstream: SocketAddr, direct: bool, window: u32) -> Pair {
     let cluster = Cluster::new("iad", 1);
     let forwarder = Forwarder::start(&[&cluster]);
     let node = |instance, account, upstream| Setup {
@@ -463,6 +487,7 @@ pub(super) async fn pair_of(upstream: SocketAddr, direct: bool) -> Pair {
         believes: &[],
         upstream,
         direct,
+        window,
     };
     let client = Setup { believes: &[&cluster], ..node(1, "web", None) }.start().await;
     let server = Setup { believes: &[&cluster], ..node(2, "pay", Some(upstream)) }.start().await;

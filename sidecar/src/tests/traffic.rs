@@ -1,6 +1,6 @@
 //! Bytes: all of them, in order, no more than fit, over many streams.
 
-use super::mesh::{SOON, Setup, application, ask, echo, pair, pair_of, until};
+use super::mesh::{SOON, Setup, WINDOW, application, ask, echo, pair, pair_of, pair_with, until};
 use crate::access::Direction::Outbound;
 use crate::choose::Target;
 use causeway_model::WorkloadId;
@@ -111,6 +111,7 @@ async fn connections_spread_over_endpoints_and_move_when_one_ends() {
         believes: &[&pair.cluster],
         upstream: Some(echo(b"3").await),
         direct: false,
+        window: WINDOW,
     }
     .start()
     .await;
@@ -135,4 +136,45 @@ async fn until_spread(listen: std::net::SocketAddr) {
         }
     };
     timeout(SOON, ask).await.unwrap();
+}
+
+/// As small as it may be: the header and what is sent before the answer are more.
+const SMALL: u32 = 64 << 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_window_had_no_room_for_is_said_after_the_answer() {
+    let pair = pair_with(echo(b"").await, false, SMALL).await;
+    for length in [256 << 10, SMALL as usize, (SMALL as usize) - 8] {
+        let sent = pattern(length);
+        for _ in 0..3 {
+            let got = ask(pair.listen, &sent).await.unwrap();
+            assert!(got == sent, "{} of {length} bytes", got.len());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_attempt_says_all_again_and_ends() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let pair = pair_with(closed, false, SMALL).await;
+    let _third = Setup {
+        forwarder: &pair.forwarder,
+        cluster: &pair.cluster,
+        instance: 3,
+        account: "pay",
+        believes: &[&pair.cluster],
+        upstream: Some(echo(b"").await),
+        direct: false,
+        window: SMALL,
+    }
+    .start()
+    .await;
+    let mut offer = pair.cluster.offer("pay");
+    offer.endpoints = vec![pair.cluster.endpoint(2), pair.cluster.endpoint(3)];
+    pair.client.learns(vec![offer]);
+    let sent = pattern((SMALL as usize) - 8);
+    for _ in 0..10 {
+        let got = ask(pair.listen, &sent).await.unwrap();
+        assert!(got == sent, "{} bytes", got.len());
+    }
 }

@@ -1,11 +1,13 @@
 //! Who may serve, who may call, and what an application sees when they may not.
 
-use super::mesh::{Cluster, Forwarder, Node, SOON, Setup, application, ask, echo, pair};
+use super::mesh::{Cluster, Forwarder, Node, SOON, Setup, WINDOW, application, ask, echo, pair};
 use crate::access::Direction::{Inbound, Outbound};
-use causeway_model::ServiceHandle;
+use crate::choose::Target;
+use causeway_identity::CLOCK_SLACK;
+use causeway_model::{ServiceHandle, WorkloadId};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,6 +42,7 @@ async fn two(upstream: SocketAddr) -> Two {
         believes: &both,
         upstream,
         direct: true,
+        window: WINDOW,
     };
     let client = node(&iad, 1, "web", None).start().await;
     let server = node(&phx, 9, "pay", Some(upstream)).start().await;
@@ -146,6 +149,7 @@ async fn an_application_that_refuses_is_asked_elsewhere_and_loses_nothing() {
         believes: &[&pair.cluster],
         upstream: Some(echo(b"").await),
         direct: false,
+        window: WINDOW,
     }
     .start()
     .await;
@@ -156,4 +160,21 @@ async fn an_application_that_refuses_is_asked_elsewhere_and_loses_nothing() {
     for _ in 0..10 {
         assert!(ask(pair.listen, &text).await.unwrap() == text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_made_with_a_certificate_that_expired_is_not_used_again() {
+    let pair = pair(echo(b"").await).await;
+    // over for longer than this side uses it, and still within what the other side accepts
+    let ended = SystemTime::now() - CLOCK_SLACK * 3 / 4;
+    pair.client.renew(pair.cluster.certificate("web", ended - Duration::from_secs(3600)));
+    assert_eq!(ask(pair.listen, b"one").await.unwrap(), b"one");
+    let target = Target::Endpoint(pair.cluster.facts.id, WorkloadId(2));
+    assert!(pair.client.pool.up(target).is_none());
+
+    pair.client.renew(pair.cluster.certificate("web", SystemTime::now()));
+    assert_eq!(ask(pair.listen, b"two").await.unwrap(), b"two");
+    let peer = pair.client.pool.up(target).unwrap();
+    assert_eq!(ask(pair.listen, b"three").await.unwrap(), b"three");
+    assert!(std::sync::Arc::ptr_eq(&peer, &pair.client.pool.up(target).unwrap()));
 }
