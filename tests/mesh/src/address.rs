@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The ports that processes of the mesh listen on: overlay, admin, telemetry of gateway and sidecar.
 const PORTS: [u16; 4] = [7443, 7444, 7445, 7446];
 /// How many addresses one test process may take.
-const MOST: u32 = 4096;
+const MOST: u32 = 16 * 250;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -23,11 +23,13 @@ pub fn loopback() -> Ipv4Addr {
     }
 }
 
-/// 127.32.0.1 to 127.223.255.250: below are the usual addresses of services, above is the overlay's virtual address.
+/// 127.32.0.1 to 127.223.255.250: below are the usual addresses of services, above is the overlay's virtual address. A process
+/// has a block of 250 addresses, and 15 more spread over the range.
 fn candidate(pid: u32, count: u32) -> Ipv4Addr {
-    let [.., high, low] = pid.wrapping_add((count / 250) << 12).to_be_bytes();
-    let host = u8::try_from(1 + count % 250).expect("at most 250");
-    Ipv4Addr::new(127, 32 + high % 192, low, host)
+    const RANGE: u32 = 192 * 256;
+    let block = (pid + count / 250 * (RANGE / 16)) % RANGE;
+    let octet = |value: u32| u8::try_from(value).expect("less than 256");
+    Ipv4Addr::new(127, octet(32 + block / 256), octet(block % 256), octet(1 + count % 250))
 }
 
 fn is_free(address: Ipv4Addr) -> bool {
@@ -43,10 +45,12 @@ mod tests {
 
     #[test]
     fn addresses_differ_and_stay_in_their_range() {
-        let all: BTreeSet<Ipv4Addr> = (0..MOST).map(|count| candidate(70_000, count)).collect();
-        assert_eq!(all.len(), MOST as usize);
-        assert!(all.iter().all(|ip| ip.octets()[0] == 127 && (32..224).contains(&ip.octets()[1])));
-        assert!(!all.contains(&candidate(70_001, 0)));
+        for pid in [1, 4095, 49_151, 49_152, 70_000, 4_194_304] {
+            let all: BTreeSet<Ipv4Addr> = (0..MOST).map(|count| candidate(pid, count)).collect();
+            assert_eq!(all.len(), MOST as usize, "{pid}");
+            assert!(all.iter().all(|ip| ip.octets()[0] == 127 && (32..224).contains(&ip.octets()[1])));
+            assert!(!all.contains(&candidate(pid + 1, 0)));
+        }
         assert_ne!(loopback(), loopback());
     }
 }
