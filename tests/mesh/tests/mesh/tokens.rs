@@ -108,22 +108,16 @@ fn used_expired_and_revoked(mesh: &Mesh, at: &impl Fn(&[&str]) -> String) {
 }
 
 fn foreign(mesh: &Mesh, iad: &Cluster, fra: &Cluster, good: &str) {
-    // a token of fra that leads to iad's gateway, which has nothing to say to those who call another cluster
+    // a token of fra that leads to iad's gateway
     let mut foreign: JoinToken = token(mesh, &["--account", "x", "--context", "fra"]).parse().unwrap();
     let addr = iad.gateways[0].overlay();
     foreign.core.gateways = vec![addr.into()];
-    let args = ["sidecar", "--token", &foreign.to_string(), "--overlay", "127.0.0.1:0"];
-    let args: Vec<String> = args.iter().chain(&LISTEN).map(ToString::to_string).collect();
-    let mut waiting = mesh.process("foreign", &args);
-    waiting.wait_log("no gateway takes this sidecar yet");
-    let domain = foreign.core.trust_domain.to_string();
-    assert!(
-        waiting.log().contains(&addr.to_string()) && waiting.log().contains(&domain),
-        "{}",
-        waiting.tail()
-    );
-    waiting.assert_running();
-    waiting.kill();
+    sidecar(mesh, &foreign.to_string(), &LISTEN).refused(&[
+        &id(&foreign.to_string()),
+        &addr.to_string(),
+        "of another cluster",
+        "causeway token create",
+    ]);
     // a state directory of iad with a token of fra
     let mut web = mesh.sidecar(iad, "moved").listen("orders.shop:80").start();
     web.process.kill();
