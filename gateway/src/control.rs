@@ -4,17 +4,18 @@
 //! hub.
 
 mod issue;
+mod limits;
 mod register;
 mod session;
 mod tell;
 
 pub(crate) use issue::use_token;
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Meter, TooMany};
 use causeway_model::SpiffeId;
 use causeway_transport::{Connection, FrameError, FrameReader, FrameWriter, close};
 use causeway_wire::CloseCode;
-use causeway_wire::ctl::{ToGateway, ToSidecar, Welcome};
+use causeway_wire::ctl::{Hello, ToGateway, ToSidecar, Welcome};
 use causeway_wire::view::{Refusal, VersionInfo};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) enum SessionError {
     Slow,
     #[error("it broke the protocol: {0}")]
     Protocol(String),
+    #[error("{0}")]
+    TooMany(#[from] TooMany),
 }
 
 /// A refusal in the words of the operator.
@@ -63,10 +66,14 @@ impl Out {
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(hub: Hub, connection: Connection, identity: Option<SpiffeId>) {
-    // a stranger stays at a stranger's rate: a handshake without a certificate proves nothing
-    let _admitted = identity.is_some().then(|| hub.forwarder.admit_control(connection.remote_address()));
     let name =
         identity.as_ref().map_or_else(|| "a sidecar without a certificate".to_owned(), ToString::to_string);
+    let _open = match hub.open_session(identity.clone()) {
+        Ok(open) => open,
+        Err(full) => return refuse(&connection, &name, &full),
+    };
+    // a stranger stays at a stranger's rate: a handshake without a certificate proves nothing
+    let _admitted = identity.is_some().then(|| hub.forwarder.admit_control(connection.remote_address()));
     match talk(&hub, &connection, identity).await {
         Ok(()) => close(&connection, CloseCode::Done, ""),
         Err(SessionError::Protocol(message)) => {
@@ -77,11 +84,19 @@ pub(crate) async fn serve(hub: Hub, connection: Connection, identity: Option<Spi
             );
             close(&connection, CloseCode::ProtocolViolation, &message);
         }
+        Err(SessionError::TooMany(full)) => refuse(&connection, &name, &full),
         Err(error) => {
             tracing::debug!(sidecar = name, cause = %error, "control connection ended");
             close(&connection, CloseCode::Done, "");
         }
     }
+}
+
+/// Closes a connection that there is no room for.
+fn refuse(connection: &Connection, sidecar: &str, full: &TooMany) {
+    let code = CloseCode::Overloaded;
+    tracing::warn!(sidecar, reason = code.reason(), "control connection refused: {full}");
+    close(connection, code, &full.to_string());
 }
 
 async fn talk(hub: &Hub, connection: &Connection, identity: Option<SpiffeId>) -> Result<(), SessionError> {
@@ -100,14 +115,42 @@ async fn talk(hub: &Hub, connection: &Connection, identity: Option<SpiffeId>) ->
         unix_time: causeway_runtime::clock::unix_now(),
     })
     .await?;
+    let mut metered = Metered { input, meter: hub.metrics.meter("ctl") };
+    let ended = answer(hub, connection, identity, hello, out, &mut metered).await;
+    metered.note();
+    ended
+}
+
+/// What a session reads, and its count.
+struct Metered {
+    input: FrameReader,
+    meter: Meter,
+}
+
+impl Metered {
+    /// Counts what was skipped.
+    fn note(&mut self) {
+        self.meter.skipped(self.input.skipped());
+    }
+}
+
+/// Does what the sidecar wants, after the hellos.
+async fn answer(
+    hub: &Hub,
+    connection: &Connection,
+    identity: Option<SpiffeId>,
+    hello: Hello,
+    mut out: Out,
+    metered: &mut Metered,
+) -> Result<(), SessionError> {
     match (identity, hello.workload) {
         (None, _) => {
-            issue::join(hub, connection, &mut out, &mut input).await?;
+            issue::join(hub, connection, &mut out, &mut metered.input).await?;
             out.finish(connection).await;
             Ok(())
         }
         (Some(identity), None) => {
-            issue::attach(hub, &identity, &mut out, &mut input).await?;
+            issue::attach(hub, connection, &identity, &mut out, metered).await?;
             out.finish(connection).await;
             Ok(())
         }
@@ -120,7 +163,11 @@ async fn talk(hub: &Hub, connection: &Connection, identity: Option<SpiffeId>) ->
         }
         (Some(identity), Some(workload)) => {
             let release: String = hello.version.release.chars().take(64).collect();
-            session::run(hub, connection, session::Sidecar { identity, workload, release }, out, input).await
+            session::run(hub, connection, session::Sidecar { identity, workload, release }, out, metered)
+                .await
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,15 +3,23 @@
 //! The hub owns the soft state of the process and answers every question about services and workloads from memory. It
 //! does no I/O itself: sessions with sidecars, siblings and linked clusters feed it and hear of changes through
 //! [`Hub::changes`]. Its parts: `hub/answers.rs` composes views, `hub/feed.rs` takes what sessions hear, `hub/drive.rs` runs the clocks
-//! and keeps the forwarder's tables.
+//! and keeps the forwarder's tables, `hub/sessions.rs` says how many control connections there may be, `hub/metrics.rs` what sessions
+//! count.
 
 mod answers;
 mod drive;
 mod feed;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod metrics;
+mod sessions;
 
 pub(crate) use drive::{cluster_addrs, drive, link_addrs};
 pub(crate) use feed::RefusedOffers;
+pub(crate) use metrics::Meter;
+pub(crate) use sessions::TooMany;
 
+use crate::bucket::Bucket;
 use crate::forwarder::Forwarder;
 use crate::node::{Node, NodeError};
 use causeway_catalog::{Catalog, Command, CommandBody};
@@ -22,6 +30,8 @@ use causeway_presence::{Incarnation, Presence, PresenceConfig};
 use causeway_runtime::{Drain, Tasks};
 use causeway_store::{ProposeError, Proposed, Registry};
 use causeway_transport::gateway::GatewayEndpoint;
+use metrics::SessionMetrics;
+use sessions::Sessions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +39,11 @@ use tokio::sync::{Notify, broadcast};
 
 /// How many changes a session may lag behind before it looks at everything anew.
 const CHANGES: usize = 4096;
+/// How often what a linked cluster says of itself goes into the registry: each time is a write to every disk of the cluster and
+/// an entry of the audit, of which the newest 1,000 are kept.
+const FACTS_EVERY: Duration = Duration::from_secs(5);
+/// How many times in a row: the gateways of a cluster that is set up or rolled out change within seconds.
+const FACTS_BURST: u32 = 8;
 
 /// Something that sessions may want to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +71,8 @@ pub(crate) struct Peer {
     pub(crate) release: Option<String>,
     /// What it offered and was refused.
     pub(crate) refused: RefusedOffers,
+    /// How often what it says of itself may still go into the registry.
+    facts: Bucket,
 }
 
 pub(crate) struct Soft {
@@ -67,6 +84,7 @@ pub(crate) struct Soft {
     pub(crate) members: BTreeSet<NodeId>,
     /// Control connections of sidecars to this gateway.
     pub(crate) attached: BTreeMap<WorkloadId, usize>,
+    sessions: Sessions,
 }
 
 pub(crate) struct Inner {
@@ -78,6 +96,7 @@ pub(crate) struct Inner {
     started: Instant,
     pub(crate) tasks: Tasks,
     pub(crate) drain: Drain,
+    pub(crate) metrics: SessionMetrics,
     soft: Mutex<Soft>,
     changes: broadcast::Sender<Change>,
     /// Presence has something to send, or a deadline changed.
@@ -115,6 +134,7 @@ impl Hub {
             uses: UseSet::default(),
             members: BTreeSet::new(),
             attached: BTreeMap::new(),
+            sessions: Sessions::default(),
         };
         Self(Arc::new(Inner {
             node,
@@ -125,6 +145,7 @@ impl Hub {
             started: Instant::now(),
             tasks,
             drain,
+            metrics: SessionMetrics::default(),
             soft: Mutex::new(soft),
             changes: broadcast::Sender::new(CHANGES),
             presence_work: Notify::new(),
@@ -203,6 +224,7 @@ impl Hub {
             sessions: BTreeMap::new(),
             release: None,
             refused: RefusedOffers::default(),
+            facts: Bucket::new(FACTS_EVERY, FACTS_BURST),
         }
     }
 }

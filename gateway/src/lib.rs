@@ -5,6 +5,7 @@
 //! operators ([`admin`]). What it knows is in one place, the `hub`.
 
 pub mod admin;
+mod bucket;
 pub mod config;
 pub mod context;
 mod control;

@@ -36,6 +36,13 @@ pub(crate) struct NodeFile {
     pub(crate) seeds: Vec<GatewayFacts>,
 }
 
+impl NodeFile {
+    /// The identity that this node must have: its role is part of it.
+    pub(crate) fn spiffe_id(&self) -> SpiffeId {
+        SpiffeId::node(&self.cluster.trust_domain, self.role, self.node)
+    }
+}
+
 /// Why a gateway cannot be who it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -140,7 +147,8 @@ impl Node {
             Some(file) => {
                 check_same(config, &file)?;
                 let seal = files.load_seal(config.seal_key_file.as_deref(), file.role)?;
-                (file, files.load_identity()?, seal, None)
+                let svid = files.load_identity(&file.spiffe_id())?;
+                (file, svid, seal, None)
             }
             None => match &config.join {
                 Some(token) => {
@@ -219,7 +227,7 @@ impl Node {
 
     /// The SPIFFE ID of this gateway.
     pub(crate) fn spiffe_id(&self) -> SpiffeId {
-        SpiffeId::gateway(&self.cluster().trust_domain, self.id())
+        self.0.file.spiffe_id()
     }
 
     /// The operator's credential: the same at every signing gateway, because it is derived from the seal key.

@@ -1,14 +1,14 @@
 //! The gateway's own connections: who may speak which protocol.
 //!
 //! One endpoint serves three protocols. The certificate decides who is there, ALPN what is spoken, and this table whether
-//! the two go together (design section 7): `causeway-raft/1` gateways of this trust domain, or a join token;
-//! `causeway-link/1` gateways of a linked trust domain, or a link token; `causeway-ctl/1` workloads of this trust domain, or a join
-//! token.
+//! the two go together (design section 7): `causeway-raft/1` gateways and forwarders of this trust domain, or a join token;
+//! `causeway-link/1` gateways of a linked trust domain, and no forwarders, or a link token; `causeway-ctl/1` workloads of this
+//! trust domain, or a join token.
 
 use crate::hub::Hub;
 use crate::peers::Peers;
 use crate::{control, links};
-use causeway_model::{NodeId, SpiffeId, SpiffeRole, TrustDomain};
+use causeway_model::{GatewayRole, NodeId, SpiffeId, SpiffeRole, TrustDomain};
 use causeway_transport::{Connection, Incoming, PeerError, alpn, close, close_reason_text, peer_identity};
 use causeway_wire::{CloseCode, alpn as protocols};
 use std::time::Duration;
@@ -17,8 +17,7 @@ use std::time::Duration;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections in handshake before new ones must prove their address (RFC 9000 section 8.1.2).
 const UNPROVEN: usize = 256;
-/// The most control connections, those in handshake included. Two of a sidecar's go to each gateway at most, so this is room for
-/// 25,000 sidecars; more are refused and go elsewhere.
+/// The most connections, those in handshake included. Those of sidecars have a lower limit of their own, so that gateways find room.
 const MAX_CONNECTIONS: usize = 50_000;
 
 /// A protocol of the control plane.
@@ -32,9 +31,9 @@ pub(crate) enum Protocol {
 /// Who speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// A gateway of this cluster.
-    Sibling(NodeId),
-    /// A gateway of another trust domain.
+    /// A gateway of this cluster, and the role that its certificate gives it.
+    Sibling(NodeId, GatewayRole),
+    /// A gateway of another trust domain; no forwarder.
     Gateway(SpiffeId),
     /// A workload of this cluster.
     Workload(SpiffeId),
@@ -51,13 +50,18 @@ pub(crate) fn admit(
     let Some(id) = identity else { return Ok(Caller::Stranger) };
     let ours = id.trust_domain() == own;
     match (protocol, id.role(), ours) {
-        (Protocol::Raft, SpiffeRole::Gateway(node), true) => Ok(Caller::Sibling(node)),
+        (Protocol::Raft, SpiffeRole::Gateway(node), true) => Ok(Caller::Sibling(node, GatewayRole::Gateway)),
+        (Protocol::Raft, SpiffeRole::Forwarder(node), true) => {
+            Ok(Caller::Sibling(node, GatewayRole::Forwarder))
+        }
         (Protocol::Link, SpiffeRole::Gateway(_), false) => Ok(Caller::Gateway(id.clone())),
         (Protocol::Control, SpiffeRole::Workload { .. }, true) => Ok(Caller::Workload(id.clone())),
         _ => {
             let allowed = match protocol {
-                Protocol::Raft => format!("a gateway of {own}"),
-                Protocol::Link => format!("a gateway of another trust domain than {own}"),
+                Protocol::Raft => format!("a gateway or forwarder of {own}"),
+                Protocol::Link => {
+                    format!("a gateway of another trust domain than {own}, and a forwarder holds no links")
+                }
                 Protocol::Control => format!("a workload of {own}"),
             };
             Err((CloseCode::WrongRole, format!("{id} may not speak this protocol here: it is for {allowed}")))
@@ -136,7 +140,7 @@ async fn dispatch(hub: &Hub, peers: &Peers, connection: &Connection) -> Result<(
             links::serve(hub.clone(), connection.clone(), Some(id)).await
         }
         (Protocol::Link, _) => links::serve(hub.clone(), connection.clone(), None).await,
-        (Protocol::Raft, Caller::Sibling(node)) => peers.serve(hub, connection, node).await,
+        (Protocol::Raft, Caller::Sibling(node, role)) => peers.serve(hub, connection, node, role).await,
         (Protocol::Raft, _) => peers.serve_stranger(hub, connection).await,
         (Protocol::Control, Caller::Workload(id)) => {
             control::serve(hub.clone(), connection.clone(), Some(id)).await
@@ -153,15 +157,24 @@ mod tests {
     #[test]
     fn every_role_on_every_protocol() {
         let own: TrustDomain = "iad.mesh".parse().unwrap();
-        let gateway = |td: &str| SpiffeId::gateway(&td.parse().unwrap(), NodeId(7)).to_string();
+        let node = |role, td: &str| SpiffeId::node(&td.parse().unwrap(), role, NodeId(7)).to_string();
+        let gateway = |td: &str| node(GatewayRole::Gateway, td);
+        let forwarder = |td: &str| node(GatewayRole::Forwarder, td);
         let workload = |td: &str| format!("spiffe://{td}/ns/shop/sa/payments");
         let other = "spiffe://iad.mesh/admin".to_owned();
-        let ids =
-            [gateway("iad.mesh"), gateway("phx.mesh"), workload("iad.mesh"), workload("phx.mesh"), other];
+        let ids = [
+            gateway("iad.mesh"),
+            forwarder("iad.mesh"),
+            gateway("phx.mesh"),
+            forwarder("phx.mesh"),
+            workload("iad.mesh"),
+            workload("phx.mesh"),
+            other,
+        ];
         let allowed = [
-            (Protocol::Raft, [true, false, false, false, false]),
-            (Protocol::Link, [false, true, false, false, false]),
-            (Protocol::Control, [false, false, true, false, false]),
+            (Protocol::Raft, [true, true, false, false, false, false, false]),
+            (Protocol::Link, [false, false, true, false, false, false, false]),
+            (Protocol::Control, [false, false, false, false, true, false, false]),
         ];
         for (protocol, row) in allowed {
             for (id, expected) in ids.iter().zip(row) {
@@ -174,6 +187,15 @@ mod tests {
                 }
             }
             assert_eq!(admit(protocol, None, &own), Ok(Caller::Stranger));
+        }
+    }
+
+    #[test]
+    fn a_sibling_has_the_role_of_its_certificate() {
+        let own: TrustDomain = "iad.mesh".parse().unwrap();
+        for role in [GatewayRole::Gateway, GatewayRole::Forwarder] {
+            let id = SpiffeId::node(&own, role, NodeId(7));
+            assert_eq!(admit(Protocol::Raft, Some(&id), &own), Ok(Caller::Sibling(NodeId(7), role)));
         }
     }
 }

@@ -127,7 +127,8 @@ impl Gateway {
         tasks.spawn_critical("registry failure", watch_registry(hub.clone()));
         links::start(hub);
         metrics.registry(|registry| {
-            registry.register_collector(Box::new(links::LinkCollector::new(hub.clone())))
+            registry.register_collector(Box::new(links::LinkCollector::new(hub.clone())));
+            hub.metrics.register(registry);
         });
         if let Some(addr) = config.telemetry {
             let server = TelemetryServer::bind(addr, metrics.clone(), self.readiness.clone())?;

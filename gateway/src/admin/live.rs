@@ -5,21 +5,10 @@ use super::api::{
 };
 use super::router;
 use super::tests::{Answer, ask};
-use crate::config::{GatewayOptions, load};
-use crate::forwarder::{BoundForwarder, ForwarderConfig, SourceLimits};
-use crate::hub::{self, Hub};
-use crate::node::Node;
-use crate::peers::Peers;
-use causeway_catalog::Command;
-use causeway_identity::{ClientAuth, server_config};
-use causeway_runtime::{Drain, DrainTrigger, Tasks};
-use causeway_store::{Registry, StoreConfig};
-use causeway_transport::gateway::GatewayEndpoint;
-use causeway_wire::alpn;
+use crate::hub;
 use causeway_wire::token::JoinToken;
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,51 +18,19 @@ const SOON: Duration = Duration::from_secs(20);
 
 struct Fixture {
     addr: SocketAddr,
-    hub: Hub,
-    drain: DrainTrigger,
-    _dir: tempfile::TempDir,
+    gateway: hub::fixture::Fixture,
 }
 
 impl Fixture {
     /// The first gateway of cluster `iad`, with its admin API over plain HTTP.
     async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = GatewayOptions {
-            cluster: Some("iad".into()),
-            region: Some("us-ashburn-1".into()),
-            zone: Some("AD-1".into()),
-            data_dir: Some(dir.path().join("data").display().to_string()),
-            listen: vec!["127.0.0.1:0".into()],
-            threads: Some("1".into()),
-            ..GatewayOptions::default()
-        };
-        let config = load(None, options).unwrap();
-        let tasks = Tasks::new();
-        let forwarder =
-            ForwarderConfig { listen: config.listen.clone(), threads: 1, limits: SourceLimits::default() };
-        let forwarder = BoundForwarder::bind(&forwarder).unwrap();
-        let (node, init) = Node::open(&config, &forwarder.local_addrs()).await.unwrap();
-        let (own, sockets) = forwarder.own().unwrap();
-        let forwarder = forwarder.start(node.cluster().id, node.id(), [7; 32], &tasks).unwrap();
-        let root = node.roots().first().cloned();
-        let tls =
-            server_config(node.svid(), node.bundles(), &[alpn::RAFT], ClientAuth::Optional, root).unwrap();
-        let ids = (node.cluster().id, node.id());
-        let endpoint = GatewayEndpoint::new(&own, sockets, ids, tls, &config.transport).unwrap();
-        let peers = Peers::new(&tasks);
-        causeway_runtime::files::create_private_dir(node.registry_dir()).unwrap();
-        let store = StoreConfig::new(node.registry_dir(), node.id());
-        let registry = Registry::open(store, Arc::new(peers.clone())).await.unwrap();
-        registry.initialise(Command { at: 1, by: "test".into(), body: init.unwrap().into() }).await.unwrap();
-        let (drain, drained) = Drain::new();
-        let hub = Hub::new(node, registry, forwarder, endpoint, (tasks, drained));
-        hub::drive(&hub, &peers);
+        let gateway = hub::fixture::Fixture::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let service =
-            router(hub.clone(), "sesame".into()).into_make_service_with_connect_info::<SocketAddr>();
+            router(gateway.hub.clone(), "sesame".into()).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
-        Self { addr, hub, drain, _dir: dir }
+        Self { addr, gateway }
     }
 
     async fn ask(&self, request: &str, body: &str) -> Answer {
@@ -101,8 +58,7 @@ impl Fixture {
     }
 
     async fn stop(self) {
-        self.hub.registry.shutdown().await.unwrap();
-        self.hub.tasks.shutdown(Duration::from_secs(5)).await.unwrap();
+        self.gateway.stop().await;
     }
 }
 
@@ -138,11 +94,15 @@ async fn tokens_are_made_listed_and_revoked() {
     let gateway = Fixture::start().await;
     let made = gateway.token(r#""payments.shop:80/http""#).await;
     let token: JoinToken = made.token.parse().unwrap();
-    assert_eq!(token.core.gateways[0].to_string(), gateway.hub.forwarder.sockets().listen[0].to_string());
+    assert_eq!(
+        token.core.gateways[0].to_string(),
+        gateway.gateway.hub.forwarder.sockets().listen[0].to_string()
+    );
     assert!(
         gateway
+            .gateway
             .hub
-            .own_bundle(&gateway.hub.catalog())
+            .own_bundle(&gateway.gateway.hub.catalog())
             .roots
             .iter()
             .any(|root| { causeway_identity::fingerprint(root) == token.core.root_fingerprint })
@@ -263,6 +223,7 @@ async fn a_watch_tells_everything_then_changes_until_the_drain() {
     let exported = all.set().await;
     assert_eq!((exported.name.as_str(), exported.offers[0].exported_to[0].as_str()), ("payments.shop", "*"));
     gateway
+        .gateway
         .hub
         .propose("test", causeway_catalog::RemoveService { name: "orders.shop".parse().unwrap() })
         .await
@@ -275,7 +236,7 @@ async fn a_watch_tells_everything_then_changes_until_the_drain() {
         );
     }
 
-    gateway.drain.drain(Duration::from_secs(1)).await;
+    gateway.gateway.drain.drain(Duration::from_secs(1)).await;
     assert!(all.next().await.is_none() && one.next().await.is_none());
     gateway.stop().await;
 }

@@ -1,15 +1,16 @@
 //! Before a sidecar is attached: it joins with a token, renews, and gets the workload id and keys of its start.
 
-use super::{Out, SessionError, refusal};
+use super::limits::Limits;
+use super::{Metered, Out, SessionError, refusal};
 use crate::hub::Hub;
 use causeway_catalog::{Outcome, Token, TokenKind, TokenUser, UseToken};
-use causeway_identity::SVID_TTL;
+use causeway_identity::{SVID_TTL, request_key_id};
 use causeway_model::{SpiffeId, WorkloadId};
 use causeway_transport::{Connection, FrameReader, exporter};
 use causeway_wire::ctl::{Attach, Attached, Issued, Join, Renew, ToGateway};
 use causeway_wire::token::{EXPORTER_LABEL, token_id_text, verify_join_proof};
 use causeway_wire::view::Refusal;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// The longest certificate request, in bytes.
 const MAX_CSR: usize = 8192;
@@ -46,11 +47,17 @@ pub(super) async fn join(
 /// A sidecar with an SVID that has no instance yet: it may renew, and attach.
 pub(super) async fn attach(
     hub: &Hub,
+    connection: &Connection,
     identity: &SpiffeId,
     out: &mut Out,
-    input: &mut FrameReader,
+    metered: &mut Metered,
 ) -> Result<(), SessionError> {
-    while let Some(message) = next(input).await? {
+    let mut limits = Limits::new();
+    while let Some(message) = next(&mut metered.input).await? {
+        let now = Instant::now();
+        if limits.charge(now, &message, 0) {
+            metered.meter.delayed();
+        }
         match message {
             ToGateway::Renew(request) => match renew(hub, identity, &request) {
                 Ok(issued) => out.send(issued).await?,
@@ -66,6 +73,12 @@ pub(super) async fn attach(
             _ => {
                 let message = "a connection without a workload id may only renew and attach";
                 return out.send(refusal(0, "not-attached", message)).await;
+            }
+        }
+        if let Some(resume) = limits.resume_at(now) {
+            tokio::select! {
+                () = tokio::time::sleep_until(resume.into()) => {}
+                _ = connection.closed() => return Ok(()),
             }
         }
     }
@@ -96,7 +109,9 @@ async fn issue_by_token(hub: &Hub, connection: &Connection, join: &Join) -> Resu
     let refuse = |reason: &str, message: String| refusal(join.request, reason, message);
     // a gateway that cannot sign must not use the token up
     hub.ca().map_err(|error| refuse("cannot-sign", error.to_string()))?;
-    let user = TokenUser::Workload(WorkloadId(rand::random()));
+    // who lost the answer asks again with the same key, and uses nothing up
+    let key = request_key_id(&join.csr).map_err(|error| refuse(error.reason(), error.to_string()))?;
+    let user = TokenUser::Workload(WorkloadId(key));
     let kind = use_token(hub, connection, join.token, &join.proof, &join.csr, user)
         .await
         .map_err(|(reason, message)| refuse(&reason, message))?;
@@ -152,7 +167,11 @@ pub(crate) async fn use_token(
         return Err(unknown());
     }
     let told = |refusal: causeway_catalog::Refusal| (refusal.reason().to_owned(), refusal.to_string());
-    token.check_for(user, causeway_runtime::clock::unix_now()).map_err(told)?;
+    match token.check_for(user, causeway_runtime::clock::unix_now()) {
+        // by this very user perhaps, which the registry knows
+        Ok(()) | Err(causeway_catalog::Refusal::TokenUsedUp { .. }) => {}
+        Err(refusal) => return Err(told(refusal)),
+    }
     let used = hub.propose("token holder", UseToken { id: id.into(), user }).await;
     match used.map(|proposed| proposed.outcome) {
         Ok(Outcome::Token { kind }) => Ok(kind),

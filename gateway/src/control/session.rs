@@ -1,11 +1,12 @@
 //! The session with an attached sidecar.
 
+use super::limits::Limits;
 use super::tell::Told;
-use super::{Out, SessionError, issue, register};
-use crate::hub::{Change, Hub};
+use super::{Metered, Out, SessionError, issue, register};
+use crate::hub::{Change, Hub, Meter};
 use crate::watched::Watched;
 use causeway_model::{ClusterId, ServiceName, SpiffeId, WorkloadId};
-use causeway_transport::{Connection, FrameReader};
+use causeway_transport::Connection;
 use causeway_wire::ctl::{Draining, InstancesGone, MAX_SUBSCRIPTIONS, MAX_WATCHED, Registered, ToGateway};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub(super) struct Session<'h> {
     pub(super) sidecar: Sidecar,
     pub(super) out: Out,
     pub(super) told: Told,
+    limits: Limits,
     pub(super) subscribed: BTreeSet<ServiceName>,
     pub(super) serves: BTreeSet<ServiceName>,
     pub(super) registered: bool,
@@ -37,15 +39,16 @@ pub(super) async fn run(
     connection: &Connection,
     sidecar: Sidecar,
     out: Out,
-    mut input: FrameReader,
+    metered: &mut Metered,
 ) -> Result<(), SessionError> {
     let mut changes = hub.changes();
-    let _held = hub.hold(sidecar.workload);
+    let _held = hub.hold(&sidecar.identity, sidecar.workload)?;
     let mut session = Session {
         hub,
         sidecar,
         out,
         told: Told::default(),
+        limits: Limits::new(),
         subscribed: BTreeSet::new(),
         serves: BTreeSet::new(),
         registered: false,
@@ -58,15 +61,20 @@ pub(super) async fn run(
     tokio::pin!(draining);
     let mut drained = false;
     loop {
+        metered.note();
+        let now = Instant::now();
+        let resume = session.limits.resume_at(now);
         tokio::select! {
-            message = input.next::<ToGateway>() => match message? {
+            // what is not read stays with the sidecar: nothing is lost, and the rest of the session goes on
+            message = metered.input.next::<ToGateway>(), if resume.is_none() => match message? {
                 Some(ToGateway::Goodbye(_)) => {
                     hub.goodbye(session.sidecar.workload);
                     return Ok(());
                 }
-                Some(message) => session.hear(message).await?,
+                Some(message) => session.take(message, &metered.meter).await?,
                 None => return Ok(()),
             },
+            () = tokio::time::sleep_until(resume.unwrap_or(now).into()), if resume.is_some() => {}
             change = changes.recv() => match change {
                 Ok(change) => session.follow(change).await?,
                 Err(RecvError::Lagged(_)) => session.tell_everything().await?,
@@ -83,6 +91,20 @@ pub(super) async fn run(
 }
 
 impl Session<'_> {
+    /// Charges for `message` and does what it asks for.
+    async fn take(&mut self, message: ToGateway, meter: &Meter) -> Result<(), SessionError> {
+        let fresh = match &message {
+            ToGateway::Subscribe(subscribe) => {
+                subscribe.services.iter().filter(|name| !self.subscribed.contains(*name)).count()
+            }
+            _ => 0,
+        };
+        if self.limits.charge(Instant::now(), &message, fresh) {
+            meter.delayed();
+        }
+        self.hear(message).await
+    }
+
     async fn hear(&mut self, message: ToGateway) -> Result<(), SessionError> {
         let workload = self.sidecar.workload;
         self.hub.seen(workload);
@@ -120,7 +142,7 @@ impl Session<'_> {
                 bounded("subscriptions", subscribe.services.len(), MAX_SUBSCRIPTIONS)?;
                 self.subscribed = subscribe.services.into_iter().collect();
                 self.told.forget_services_but(&self.subscribed);
-                self.tell_services().await
+                self.tell_new_services().await
             }
             ToGateway::WatchInstances(watch) => {
                 bounded("watched instances", watch.instances.len(), MAX_WATCHED)?;

@@ -23,6 +23,11 @@ impl Told {
         self.services.retain(|name, _| kept.contains(name));
     }
 
+    /// Whether something was told of the service.
+    fn knows(&self, name: &ServiceName) -> bool {
+        self.services.contains_key(name)
+    }
+
     /// The services of linked clusters among those that were told.
     pub(super) fn handles(&self) -> impl Iterator<Item = (ClusterId, ServiceHandle)> + '_ {
         self.services
@@ -71,6 +76,16 @@ impl Session<'_> {
     pub(super) async fn tell_services(&mut self) -> Result<(), SessionError> {
         let names: Vec<ServiceName> = self.subscribed.iter().cloned().collect();
         for name in names {
+            self.tell_service(&name).await?;
+        }
+        self.update_wants();
+        Ok(())
+    }
+
+    /// Every service that this sidecar uses and was told nothing of: what changed of the others is told when it does.
+    pub(super) async fn tell_new_services(&mut self) -> Result<(), SessionError> {
+        let new = self.subscribed.iter().filter(|name| !self.told.knows(name));
+        for name in new.cloned().collect::<Vec<ServiceName>>() {
             self.tell_service(&name).await?;
         }
         self.update_wants();

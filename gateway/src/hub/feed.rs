@@ -1,8 +1,9 @@
 //! What sessions hear: attached sidecars, and what linked clusters tell.
 
-use super::{Change, Hub, Peer};
+use super::sessions::check_workload;
+use super::{Change, Hub, Peer, TooMany};
 use causeway_federation::{ImportChange, RefusedOffer};
-use causeway_model::{ClusterId, Health, ServiceHandle, ServiceName, WorkloadId};
+use causeway_model::{ClusterId, Health, ServiceHandle, ServiceName, SpiffeId, WorkloadId};
 use causeway_presence::{Row, RowError};
 use causeway_wire::link::{UseServices, WatchPeerInstances};
 use std::collections::{BTreeSet, VecDeque};
@@ -20,9 +21,24 @@ impl Hub {
     }
 
     /// A control connection of `workload` stands; it is no longer counted when the guard is dropped.
-    pub(crate) fn hold(&self, workload: WorkloadId) -> Held {
-        *self.soft().attached.entry(workload).or_insert(0) += 1;
-        Held { hub: self.clone(), workload }
+    pub(crate) fn hold(&self, identity: &SpiffeId, workload: WorkloadId) -> Result<Held, TooMany> {
+        let mut soft = self.soft();
+        let open = soft.attached.get(&workload).copied().unwrap_or(0);
+        check_workload(identity, workload, open)?;
+        soft.attached.insert(workload, open + 1);
+        Ok(Held { hub: self.clone(), workload })
+    }
+
+    /// A control connection begins, of `identity` or of a stranger; it is no longer counted when the guard is dropped.
+    pub(crate) fn open_session(&self, identity: Option<SpiffeId>) -> Result<OpenSession, TooMany> {
+        let mut soft = self.soft();
+        soft.sessions.open(identity.as_ref())?;
+        self.note_sessions(soft.sessions.len());
+        Ok(OpenSession { hub: self.clone(), identity })
+    }
+
+    fn note_sessions(&self, open: usize) {
+        self.metrics.control.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     /// Something came from `workload` on its control connection.
@@ -117,6 +133,11 @@ pub(crate) struct RefusedOffers {
 }
 
 impl Peer {
+    /// Whether what the cluster says of itself may be proposed now, which then counts; else when it may.
+    pub(crate) fn take_facts(&mut self, now: Instant) -> Result<(), Instant> {
+        self.facts.take(now)
+    }
+
     /// Notes what was refused; returns the services whose offers changed: all of them when the peer fell silent, or speaks
     /// again.
     pub(crate) fn learn(&mut self, change: ImportChange) -> BTreeSet<ServiceName> {
@@ -144,7 +165,21 @@ impl Peer {
     }
 }
 
-/// A control connection of a sidecar, counted.
+/// A control connection, counted.
+pub(crate) struct OpenSession {
+    hub: Hub,
+    identity: Option<SpiffeId>,
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        let mut soft = self.hub.soft();
+        soft.sessions.close(self.identity.as_ref());
+        self.hub.note_sessions(soft.sessions.len());
+    }
+}
+
+/// A control connection of an attached sidecar, counted.
 pub(crate) struct Held {
     hub: Hub,
     workload: WorkloadId,

@@ -4,7 +4,7 @@ use super::session::{self, PeerGateway};
 use super::{FAREWELL, HELLO_WITHIN, LinkError, introduction};
 use crate::hub::Hub;
 use causeway_catalog::{EstablishLink, Invite, InviteId, LinkKey, MergeRule};
-use causeway_model::{GatewayRole, SpiffeId, SpiffeRole};
+use causeway_model::{GatewayRole, NodeId, SpiffeId, SpiffeRole};
 use causeway_runtime::clock::unix_now;
 use causeway_transport::{
     Connection, FrameError, FrameReader, FrameWriter, RecvStream, SendStream, close, exporter,
@@ -52,13 +52,7 @@ fn admit(hub: &Hub, id: &SpiffeId) -> Result<PeerGateway, Closing> {
     if hub.node.role() == GatewayRole::Forwarder {
         return Err((CloseCode::WrongRole, LinkError::Forwarder.to_string()));
     }
-    let SpiffeRole::Gateway(node) = id.role() else {
-        let protocol = String::from_utf8_lossy(alpn::LINK);
-        return Err((
-            CloseCode::WrongRole,
-            format!("{id} is no gateway's identity, which {protocol} is for"),
-        ));
-    };
+    let node = gateway_node(id)?;
     let catalog = hub.catalog();
     let Some(link) = catalog.link_by_domain(id.trust_domain()) else {
         let own = &hub.node.cluster().name;
@@ -67,10 +61,6 @@ fn admit(hub: &Hub, id: &SpiffeId) -> Result<PeerGateway, Closing> {
             format!("{} is not linked with cluster {own}", id.trust_domain()),
         ));
     };
-    // a forwarder holds no signing key, and so must not be able to introduce one
-    if link.gateways.get(&node).is_some_and(|gateway| gateway.role == GatewayRole::Forwarder) {
-        return Err((CloseCode::WrongRole, format!("{id} is a forwarder, which holds no links")));
-    }
     let sessions = hub.with_peer(link.peer.id, |peer| {
         (peer.sessions.get(&node).copied().unwrap_or(0), peer.sessions.values().sum::<usize>())
     });
@@ -81,6 +71,19 @@ fn admit(hub: &Hub, id: &SpiffeId) -> Result<PeerGateway, Closing> {
         )),
         _ => Ok(PeerGateway::of(link, node, false)),
     }
+}
+
+/// The node of a gateway that may hold links. Its certificate alone says so, and what the registry has heard of it does not count:
+/// a forwarder holds no signing key, and so must not be able to introduce who does.
+fn gateway_node(id: &SpiffeId) -> Result<NodeId, Closing> {
+    let what = match id.role() {
+        SpiffeRole::Gateway(node) => return Ok(node),
+        SpiffeRole::Forwarder(_) => format!("{id} is a forwarder, which holds no links"),
+        SpiffeRole::Workload { .. } | SpiffeRole::Other => {
+            format!("{id} is no gateway's identity, which {} is for", String::from_utf8_lossy(alpn::LINK))
+        }
+    };
+    Err((CloseCode::WrongRole, what))
 }
 
 async fn first_stream(connection: &Connection) -> Result<(SendStream, RecvStream), Closing> {
@@ -187,4 +190,24 @@ async fn invite(hub: &Hub, id: InviteId) -> Option<Invite> {
     let mut watch = hub.registry.watch();
     let known = timeout(INVITE_WITHIN, watch.wait_for(|catalog| catalog.invite(id).is_some())).await;
     known.ok()?.ok()?.invite(id).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_for_gateways_that_are_no_forwarders() {
+        let node = |path: &str| gateway_node(&format!("spiffe://phx.mesh{path}").parse().unwrap());
+        assert_eq!(node("/causeway/gateway/0000000000000007"), Ok(NodeId(7)));
+        for (path, said) in [
+            ("/causeway/forwarder/0000000000000007", "is a forwarder, which holds no links"),
+            ("/ns/shop/sa/web", "is no gateway's identity"),
+            ("/other", "is no gateway's identity"),
+        ] {
+            let (code, message) = node(path).unwrap_err();
+            assert_eq!(code, CloseCode::WrongRole);
+            assert!(message.contains(path) && message.contains(said), "{message}");
+        }
+    }
 }

@@ -6,13 +6,14 @@
 
 mod end;
 mod hear;
+mod limits;
 mod open;
 mod pace;
 mod tell;
 mod update;
 
 use super::{FAREWELL, HELLO_WITHIN, WRITE_WITHIN};
-use crate::hub::{Change, Hub};
+use crate::hub::{Change, Hub, Meter};
 use causeway_catalog::Link;
 use causeway_federation::SILENT_AFTER;
 use causeway_model::{ClusterFacts, Epoch, NodeId, Revision};
@@ -22,6 +23,7 @@ use causeway_wire::link::{LinkHello, LinkMessage, Unlink};
 use causeway_wire::view::VersionInfo;
 use end::End;
 use hear::Ear;
+use limits::Limits;
 use open::Open;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -135,7 +137,11 @@ async fn talk(
     let now = Instant::now();
     let voice = Voice::new(hub, peer, hello.have, now);
     let ear = Ear::new(hub, peer, open.holds_imports());
-    Talk { hub, peer, queue, voice, ear }.run(frames, changes).await
+    let (limits, meter) = (Limits::new(), hub.metrics.meter("link"));
+    let mut talk = Talk { hub, peer, queue, voice, ear, limits, meter };
+    let end = talk.run(&mut frames, changes).await;
+    talk.meter.skipped(frames.skipped());
+    end
 }
 
 /// Swaps the first frames.
@@ -199,10 +205,12 @@ struct Talk<'h> {
     queue: mpsc::Sender<LinkMessage>,
     voice: Voice<'h>,
     ear: Ear<'h>,
+    limits: Limits,
+    meter: Meter,
 }
 
 impl Talk<'_> {
-    async fn run(mut self, mut frames: FrameReader, mut changes: Receiver<Change>) -> End {
+    async fn run(&mut self, frames: &mut FrameReader, mut changes: Receiver<Change>) -> End {
         let stop = self.hub.tasks.token();
         let queue = self.queue.clone();
         let mut heard = Instant::now();
@@ -211,13 +219,19 @@ impl Talk<'_> {
             if now >= heard + QUIET {
                 return End::Silent;
             }
+            self.meter.skipped(frames.skipped());
             self.ear.handle_timeout(now);
             let full = self.speak(now);
-            let wake = self.wake(heard, full);
+            let resume = self.limits.resume_at(now);
+            let wake = resume.into_iter().fold(self.wake(heard, full), Instant::min);
             tokio::select! {
-                frame = frames.next::<LinkMessage>() => match frame {
+                // what is not read stays with the peer: nothing is lost, and what is to be said is still said
+                frame = frames.next::<LinkMessage>(), if resume.is_none() => match frame {
                     Ok(Some(message)) => {
                         heard = Instant::now();
+                        if self.limits.charge(heard, &message) {
+                            self.meter.delayed();
+                        }
                         if let Err(end) = self.ear.hear(heard, message, &mut self.voice) {
                             return end;
                         }

@@ -2,7 +2,7 @@
 
 use super::{NodeError, NodeFile};
 use causeway_identity::{SealKey, Svid};
-use causeway_model::GatewayRole;
+use causeway_model::{GatewayRole, SpiffeId};
 use causeway_runtime::files::{create_private_dir, lock_dir, read_limited, write_private};
 use causeway_runtime::{DirLock, DiskError};
 use std::io::ErrorKind;
@@ -78,7 +78,8 @@ impl Files {
         Ok(write_private(self.path("node.json"), &text)?)
     }
 
-    pub(crate) fn load_identity(&self) -> Result<Svid, NodeError> {
+    /// The SVID on disk, which must be that of `expected`.
+    pub(crate) fn load_identity(&self, expected: &SpiffeId) -> Result<Svid, NodeError> {
         const FIX: &str =
             "restore it from a backup, or remove this gateway from the cluster and join it anew";
         let path = self.path("identity.pem");
@@ -86,7 +87,13 @@ impl Files {
             self.read(&path)?.ok_or_else(|| self.damaged("identity.pem", "it is missing".into(), FIX))?;
         let text =
             String::from_utf8(bytes).map_err(|error| self.damaged("identity.pem", error.to_string(), FIX))?;
-        Svid::from_pem(&text).map_err(|error| self.damaged("identity.pem", error.to_string(), FIX))
+        let svid =
+            Svid::from_pem(&text).map_err(|error| self.damaged("identity.pem", error.to_string(), FIX))?;
+        if svid.id() == expected {
+            return Ok(svid);
+        }
+        let cause = format!("it is the SVID of {}, and node.json says that this is {expected}", svid.id());
+        Err(self.damaged("identity.pem", cause, FIX))
     }
 
     pub(crate) fn save_identity(&self, svid: &Svid) -> Result<(), NodeError> {

@@ -4,7 +4,7 @@ use super::files::encode_roots;
 use super::{Files, NodeError, NodeFile};
 use crate::config::GatewayConfig;
 use causeway_identity::{BundleStore, KeyPair, SealKey, ServerRule, Svid, TrustBundle, client_config};
-use causeway_model::{GatewayFacts, GatewayRole, NodeId};
+use causeway_model::{GatewayFacts, GatewayRole, NodeId, SpiffeId};
 use causeway_transport::{BootstrapEndpoint, FrameReader, FrameWriter, close_reason_text, exporter, resolve};
 use causeway_wire::peer::{GatewayJoined, JoinGateway, PeerMessage};
 use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, join_proof};
@@ -162,13 +162,34 @@ fn check_answer(token: &JoinToken, joined: GatewayJoined) -> Result<GatewayJoine
     }
 }
 
+/// With the SVID of another role every other gateway would refuse this one.
+fn check_identity(issued: &SpiffeId, expected: &SpiffeId) -> Result<(), String> {
+    if issued == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "the gateway that answered issued an SVID of {issued}, and not of {expected}: it may be of another release; upgrade it, \
+         then make a new token with `causeway token create`"
+    ))
+}
+
 fn keep(
     config: &GatewayConfig,
     joined: GatewayJoined,
     key: KeyPair,
     files: &Files,
 ) -> Result<Joined, NodeError> {
+    let cluster = joined.cluster.name.to_string();
     let svid = Svid::new(joined.chain, key).map_err(NodeError::identity("the SVID that was issued"))?;
+    let roots = encode_roots(&joined.bundle.roots);
+    let file = NodeFile {
+        cluster: joined.cluster,
+        node: joined.node,
+        role: config.role,
+        roots,
+        seeds: joined.gateways,
+    };
+    check_identity(svid.id(), &file.spiffe_id()).map_err(|cause| NodeError::Join { cluster, cause })?;
     let seal = match (&joined.seal_key, config.role) {
         (_, GatewayRole::Forwarder) => None,
         (Some(text), GatewayRole::Gateway) => {
@@ -179,14 +200,6 @@ fn keep(
         (None, GatewayRole::Gateway) => files.load_seal(config.seal_key_file.as_deref(), config.role)?,
     };
     files.save_identity(&svid)?;
-    let roots = encode_roots(&joined.bundle.roots);
-    let file = NodeFile {
-        cluster: joined.cluster,
-        node: joined.node,
-        role: config.role,
-        roots,
-        seeds: joined.gateways,
-    };
     files.save_node(&file)?;
     Ok(Joined { file, svid, seal })
 }

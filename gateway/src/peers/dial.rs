@@ -67,7 +67,7 @@ async fn dial(hub: Hub, peers: Peers, node: NodeId) {
 async fn attempt(hub: &Hub, gateway: &GatewayFacts, stop: &CancellationToken) -> Result<Connection, String> {
     let mut causes = Vec::new();
     for addr in cluster_addrs(gateway).await {
-        let connecting = connect(hub, &hub.endpoint, gateway.node, addr)?;
+        let connecting = connect(hub, &hub.endpoint, gateway, addr)?;
         tokio::select! {
             result = tokio::time::timeout(ATTEMPT, connecting) => match result {
                 Ok(Ok(connection)) => return Ok(connection),
@@ -83,14 +83,15 @@ async fn attempt(hub: &Hub, gateway: &GatewayFacts, stop: &CancellationToken) ->
 fn connect(
     hub: &Hub,
     endpoint: &GatewayEndpoint,
-    node: NodeId,
+    gateway: &GatewayFacts,
     addr: std::net::SocketAddr,
 ) -> Result<causeway_transport::Connecting, String> {
     let cluster = hub.node.cluster();
-    let rule = ServerRule::GatewayNode(SpiffeId::gateway(&cluster.trust_domain, node));
+    let rule = ServerRule::GatewayNode(SpiffeId::node(&cluster.trust_domain, gateway.role, gateway.node));
     let tls = client_config(rule, hub.node.bundles(), Some(hub.node.svid()), alpn::RAFT)
         .map_err(|e| e.to_string())?;
-    endpoint.connect(addr, (cluster.id, node), tls, "gateway.mesh").map_err(|error| error.to_string())
+    let target = (cluster.id, gateway.node);
+    endpoint.connect(addr, target, tls, "gateway.mesh").map_err(|error| error.to_string())
 }
 
 /// Uses a connection until it ends.

@@ -3,8 +3,8 @@
 use super::Peers;
 use crate::control::{refusal, use_token};
 use crate::hub::Hub;
-use causeway_catalog::{AddGateway, TokenKind, TokenUser, UpdateGateway};
-use causeway_identity::GATEWAY_SVID_TTL;
+use causeway_catalog::{AddGateway, AuditEntry, TokenKind, TokenUser, UpdateGateway};
+use causeway_identity::{GATEWAY_SVID_TTL, request_key_id};
 use causeway_model::{GatewayFacts, GatewayRole, NodeId, SpiffeId};
 use causeway_presence::Message;
 use causeway_store::CallError;
@@ -20,10 +20,15 @@ use std::time::{Duration, Instant, SystemTime};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most addresses of one gateway.
 const MAX_ADDRS: usize = 16;
+/// What the audit calls the removal of a gateway.
+const REMOVAL: &str = "remove-gateway";
+
+/// A caller: its node, and the role that its certificate gives it.
+type Sibling = (NodeId, GatewayRole);
 
 impl Peers {
-    /// Serves a gateway of this cluster.
-    pub(crate) async fn serve(&self, hub: &Hub, connection: &Connection, node: NodeId) {
+    /// Serves a gateway of this cluster; `role` is what its certificate says.
+    pub(crate) async fn serve(&self, hub: &Hub, connection: &Connection, node: NodeId, role: GatewayRole) {
         let _admitted = hub.forwarder.admit_control(connection.remote_address());
         // a sibling that this replica does not know yet is about to be known: its name is dialled when it is
         self.0.redial.notify_one();
@@ -33,7 +38,7 @@ impl Peers {
                 stream = connection.accept_bi() => match stream {
                     Ok((send, receive)) => {
                         let (hub, tasks) = (hub.clone(), self.0.tasks.clone());
-                        tasks.spawn("gateway call", answer(hub, node, send, receive));
+                        tasks.spawn("gateway call", answer(hub, (node, role), send, receive));
                     }
                     Err(_) => return,
                 },
@@ -100,9 +105,11 @@ async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result
         let message = format!("a gateway has 1 to {MAX_ADDRS} addresses: give --listen or --advertise");
         return Err(refusal(0, "bad-addresses", message));
     }
-    let node = NodeId(rand::random::<u64>().max(1));
+    // who lost the answer asks again with the same key, and is the same node
+    let key = request_key_id(&join.csr).map_err(|error| refusal(0, error.reason(), error.to_string()))?;
+    let node = NodeId(key.max(1));
     // a gateway that cannot sign must not use the token up
-    let chain = sign(hub, &join.csr, node)?;
+    let chain = sign(hub, &join.csr, (node, join.role))?;
     check_kind(hub, join)?;
     let kind = use_token(hub, connection, join.token, &join.proof, &join.csr, TokenUser::Gateway(node))
         .await
@@ -143,22 +150,36 @@ async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result
     })
 }
 
-fn sign(hub: &Hub, csr: &[u8], node: NodeId) -> Result<Vec<Vec<u8>>, Refusal> {
+fn sign(hub: &Hub, csr: &[u8], (node, role): Sibling) -> Result<Vec<Vec<u8>>, Refusal> {
     let ca = hub.ca().map_err(|error| refusal(0, "cannot-sign", error.to_string()))?;
-    let id = SpiffeId::gateway(&hub.node.cluster().trust_domain, node);
+    let id = SpiffeId::node(&hub.node.cluster().trust_domain, role, node);
     ca.sign_svid(csr, &id, SystemTime::now(), GATEWAY_SVID_TTL)
         .map_err(|error| refusal(0, error.reason(), error.to_string()))
 }
 
+/// A new SVID of the identity that the caller has. It may have been removed since it got the old one, which then is its last.
+fn renew(hub: &Hub, csr: &[u8], caller: Sibling) -> Result<Vec<Vec<u8>>, Refusal> {
+    let (node, role) = caller;
+    if hub.role_of(node) == Some(role) {
+        return sign(hub, csr, caller);
+    }
+    let message = format!(
+        "the registry knows no {role} {node}: if it was removed, join it anew with a new --data-dir and a token of role {role}"
+    );
+    Err(refusal(0, "gateway-unknown", message))
+}
+
 /// Answers one call.
-async fn answer(hub: Hub, node: NodeId, send: SendStream, receive: RecvStream) {
+async fn answer(hub: Hub, caller: Sibling, send: SendStream, receive: RecvStream) {
+    let (node, role) = caller;
     let (mut writer, mut reader) = (FrameWriter::new(send), FrameReader::new(receive));
     let Ok(Ok(Some(message))) = tokio::time::timeout(PATIENCE, reader.next::<PeerMessage>()).await else {
         return;
     };
     let answer: PeerMessage = match message {
-        PeerMessage::Call(call) if !may_call(hub.role_of(node), call.method) => {
-            let message = format!("gateway {node} is not known here as one that may change the registry");
+        PeerMessage::Call(call) if !may_call(role, Standing::of(&hub, node), call.method) => {
+            let message =
+                format!("{role} {node} may not change the registry: it is a forwarder, or it was removed");
             refusal(0, "wrong-role", message).into()
         }
         PeerMessage::Call(call) => match hub.registry.handle_call(node, call.method, call.body).await {
@@ -166,11 +187,11 @@ async fn answer(hub: Hub, node: NodeId, send: SendStream, receive: RecvStream) {
             Err(CallError::Refused { reason, message }) => refusal(0, &reason, message).into(),
             Err(error) => refusal(0, error.reason(), error.to_string()).into(),
         },
-        PeerMessage::Renew(RenewGateway { csr }) => match sign(&hub, &csr, node) {
+        PeerMessage::Renew(RenewGateway { csr }) => match renew(&hub, &csr, caller) {
             Ok(chain) => GatewayRenewed { chain }.into(),
             Err(refused) => refused.into(),
         },
-        PeerMessage::UpdateFacts(update) => match record_facts(&hub, node, update.facts).await {
+        PeerMessage::UpdateFacts(update) => match record_facts(&hub, caller, update.facts).await {
             Ok(()) => FactsUpdated {}.into(),
             Err(refused) => refused.into(),
         },
@@ -182,29 +203,64 @@ async fn answer(hub: Hub, node: NodeId, send: SendStream, receive: RecvStream) {
 }
 
 /// Records where the caller is reached; its role is fixed.
-async fn record_facts(hub: &Hub, node: NodeId, facts: GatewayFacts) -> Result<(), Refusal> {
-    if facts.node != node || hub.role_of(node) != Some(facts.role) {
-        let message = format!("gateway {node} may change its own addresses and place only");
+async fn record_facts(hub: &Hub, (node, role): Sibling, facts: GatewayFacts) -> Result<(), Refusal> {
+    if facts.node != node || facts.role != role || hub.role_of(node) != Some(role) {
+        let message = format!("{role} {node} may change its own addresses and place only");
         return Err(refusal(0, "wrong-role", message));
     }
     let recorded = hub.propose(&format!("gateway {node}"), UpdateGateway { facts }).await;
     recorded.map(drop).map_err(|error| refusal(0, error.reason(), error.to_string()))
 }
 
-/// A forwarder is trusted with packets only, and so is a gateway that is not known: it may ask how far the registry is, and
-/// nothing that could change it. A Raft message could (Raft believes whoever has a newer term).
-fn may_call(role: Option<GatewayRole>, method: Method) -> bool {
-    role == Some(GatewayRole::Gateway) || method == Method::ReadIndex
+/// What this replica of the registry knows of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Known(GatewayRole),
+    /// Not heard of. A replica may lag behind, and what would tell it may be the very call of that node.
+    Unheard,
+    Removed,
+}
+
+impl Standing {
+    fn of(hub: &Hub, node: NodeId) -> Self {
+        match hub.role_of(node) {
+            Some(role) => Self::Known(role),
+            None if was_removed(hub.catalog().audit(), node) => Self::Removed,
+            None => Self::Unheard,
+        }
+    }
+}
+
+/// Whether the audit has the removal of `node`. It keeps the newest commands only: a removal that it has forgotten counts as not
+/// heard of until the node's SVID ends, which nobody renews for it.
+fn was_removed<'a>(audit: impl Iterator<Item = &'a AuditEntry>, node: NodeId) -> bool {
+    let subject = node.to_string();
+    let mut removals = audit.filter(|entry| entry.command == REMOVAL && entry.refused.is_none());
+    removals.any(|entry| entry.subject == subject)
+}
+
+/// Whether a node whose certificate gives it `role` may make a call. A forwarder is trusted with packets only: it may ask how far
+/// the registry is, and nothing that could change it. A Raft message could (Raft believes whoever has a newer term). Who was
+/// removed, or is known in another role, has no more say than a forwarder.
+fn may_call(role: GatewayRole, standing: Standing, method: Method) -> bool {
+    let gateway = match standing {
+        Standing::Known(known) => known == GatewayRole::Gateway,
+        Standing::Unheard => true,
+        Standing::Removed => false,
+    };
+    method == Method::ReadIndex || role == GatewayRole::Gateway && gateway
 }
 
 async fn read_presence(peers: Peers, hub: Hub, node: NodeId, receive: RecvStream) {
     let mut reader = FrameReader::new(receive);
+    let mut meter = hub.metrics.meter("raft");
     let known = hub.gateways().iter().any(|gateway| gateway.node == node);
     if known {
         hub.soft().presence.handle_peer_up(Instant::now(), node);
         hub.presence_work.notify_one();
     }
     while let Ok(Some(message)) = reader.next::<PeerMessage>().await {
+        meter.skipped(reader.skipped());
         let PeerMessage::Presence(presence) = message else { continue };
         let outcome = match causeway_wire::codec::from_slice(&presence.body) {
             Ok(message) => {
@@ -221,27 +277,8 @@ async fn read_presence(peers: Peers, hub: Hub, node: NodeId, receive: RecvStream
         }
         hub.presence_work.notify_one();
     }
+    meter.skipped(reader.skipped());
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_forwarder_changes_nothing() {
-        let all = [
-            Method::Append,
-            Method::Vote,
-            Method::Snapshot,
-            Method::Propose,
-            Method::AddLearner,
-            Method::ReadIndex,
-        ];
-        for method in all {
-            assert!(may_call(Some(GatewayRole::Gateway), method), "{method:?}");
-            for role in [Some(GatewayRole::Forwarder), None] {
-                assert_eq!(may_call(role, method), method == Method::ReadIndex, "{method:?}");
-            }
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@
 
 mod request;
 
+pub use request::request_key_id;
+
 use crate::cert::Facts;
 use crate::key::Signer;
 use crate::{IdentityError, KeyPair, TrustBundle, timestamp, tls};

@@ -18,7 +18,7 @@ mod tls;
 mod verify;
 
 pub use bundle::{BundleStore, TrustBundle};
-pub use ca::{CLOCK_SLACK, ClusterCa, GATEWAY_SVID_TTL, ROOT_TTL, SVID_TTL};
+pub use ca::{CLOCK_SLACK, ClusterCa, GATEWAY_SVID_TTL, ROOT_TTL, SVID_TTL, request_key_id};
 pub use cert::{MAX_CERTIFICATE, fingerprint};
 pub use config::{
     ClientAuth, client_config, explain, refusal, server_config, web_client_config, web_server_config,

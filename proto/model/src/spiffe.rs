@@ -1,6 +1,6 @@
 //! SPIFFE trust domains and IDs (the SPIFFE ID specification, sections 2.1 and 2.2).
 
-use crate::{Label, NodeId, ParseError};
+use crate::{GatewayRole, Label, NodeId, ParseError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -53,8 +53,10 @@ pub enum SpiffeRole {
         /// The service account.
         account: Label,
     },
-    /// `/causeway/gateway/NODE`
+    /// `/causeway/gateway/NODE`: a gateway that signs, holds links and takes part in the registry.
     Gateway(NodeId),
+    /// `/causeway/forwarder/NODE`: a gateway that forwards packets only.
+    Forwarder(NodeId),
     /// Any other path: an identity with no role in the mesh.
     Other,
 }
@@ -68,9 +70,14 @@ impl SpiffeId {
         Self { trust_domain: trust_domain.clone(), path: format!("/ns/{namespace}/sa/{account}").into() }
     }
 
-    /// The identity of a gateway: `spiffe://TD/causeway/gateway/NODE`.
+    /// The identity of a gateway of role gateway: `spiffe://TD/causeway/gateway/NODE`.
     pub fn gateway(trust_domain: &TrustDomain, node: NodeId) -> Self {
-        Self { trust_domain: trust_domain.clone(), path: format!("/causeway/gateway/{node}").into() }
+        Self::node(trust_domain, GatewayRole::Gateway, node)
+    }
+
+    /// The identity of a gateway of either role: `spiffe://TD/causeway/ROLE/NODE`.
+    pub fn node(trust_domain: &TrustDomain, role: GatewayRole, node: NodeId) -> Self {
+        Self { trust_domain: trust_domain.clone(), path: format!("/causeway/{role}/{node}").into() }
     }
 
     /// The trust domain that the identity belongs to.
@@ -91,8 +98,11 @@ impl SpiffeId {
                 (Ok(namespace), Ok(account)) => SpiffeRole::Workload { namespace, account },
                 _ => SpiffeRole::Other,
             },
-            ["", "causeway", "gateway", node] => match node.parse::<NodeId>() {
-                Ok(id) if id != NodeId::ANY && id.to_string() == *node => SpiffeRole::Gateway(id),
+            ["", "causeway", role, node] => match (role.parse(), node.parse::<NodeId>()) {
+                (Ok(role), Ok(id)) if id != NodeId::ANY && id.to_string() == *node => match role {
+                    GatewayRole::Gateway => SpiffeRole::Gateway(id),
+                    GatewayRole::Forwarder => SpiffeRole::Forwarder(id),
+                },
                 _ => SpiffeRole::Other,
             },
             _ => SpiffeRole::Other,
@@ -169,9 +179,26 @@ mod tests {
         let workload = SpiffeId::workload(&td, &ns, &sa);
         assert_eq!(workload.to_string(), "spiffe://iad.mesh/ns/shop/sa/payments");
         assert_eq!(workload.role(), SpiffeRole::Workload { namespace: ns, account: sa });
-        assert_eq!(SpiffeId::gateway(&td, NodeId(7)).role(), SpiffeRole::Gateway(NodeId(7)));
-        let any: SpiffeId = "spiffe://iad.mesh/causeway/gateway/0000000000000000".parse().unwrap();
-        assert_eq!(any.role(), SpiffeRole::Other);
+        let gateway = SpiffeId::gateway(&td, NodeId(7));
+        assert_eq!(gateway.to_string(), "spiffe://iad.mesh/causeway/gateway/0000000000000007");
+        assert_eq!(gateway.role(), SpiffeRole::Gateway(NodeId(7)));
+        assert_eq!(SpiffeId::node(&td, GatewayRole::Gateway, NodeId(7)), gateway);
+        let forwarder = SpiffeId::node(&td, GatewayRole::Forwarder, NodeId(7));
+        assert_eq!(forwarder.to_string(), "spiffe://iad.mesh/causeway/forwarder/0000000000000007");
+        assert_eq!(forwarder.role(), SpiffeRole::Forwarder(NodeId(7)));
+        for path in [
+            "gateway/0000000000000000",
+            "forwarder/0000000000000000",
+            "forwarder/7",
+            "forwarder/000000000000000A",
+            "forwarder",
+            "forwarder/0000000000000007/x",
+            "Forwarder/0000000000000007",
+            "sidecar/0000000000000007",
+        ] {
+            let id: SpiffeId = format!("spiffe://iad.mesh/causeway/{path}").parse().unwrap();
+            assert_eq!(id.role(), SpiffeRole::Other, "{path}");
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::fmt;
 pub const MAX_ACTOR_LEN: usize = 256;
 /// How many entries the audit keeps; older ones are forgotten.
 pub const MAX_AUDIT_ENTRIES: usize = 1_000;
+/// How many uses of tokens are remembered, so that one that is repeated because its answer was lost spends nothing more.
+pub(crate) const MAX_LAST_USES: usize = 1_000;
 /// For how long, in seconds, an expired token or invite is kept, so that who uses it is told that it expired.
 pub const TOMBSTONE_SECS: u64 = 3_600;
 

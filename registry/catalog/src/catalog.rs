@@ -3,7 +3,7 @@
 use crate::bound::{self, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS, cut};
 use crate::{
     AuditEntry, ClusterState, Command, CommandBody, Event, Exported, Invite, InviteId, Link, Refusal,
-    Service, Token, TokenId, TokenKind,
+    Service, Token, TokenId, TokenKind, TokenUser,
 };
 use causeway_model::{ClusterName, GatewayFacts, NodeId, Revision, ServiceHandle, ServiceName, SpiffeId};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub struct Catalog {
     /// Before this time nothing is to be purged.
     pub(crate) purge_at: u64,
     pub(crate) audit: VecDeque<AuditEntry>,
+    /// The last uses of tokens, oldest first.
+    pub(crate) last_uses: VecDeque<(TokenId, TokenUser)>,
 }
 
 /// What a command answers when it is carried out.

@@ -73,21 +73,57 @@ impl Cluster {
     /// Adds a gateway at an address, with flags of its own: the cluster's first one, or one that joins with a token.
     #[track_caller]
     pub fn add_at(&mut self, ip: Ipv4Addr, flags: &[&str]) -> &mut Gateway {
-        let number = self.gateways.len() + 1;
-        let name = format!("{}-{number}", self.name);
+        let name = self.next_name();
+        let mut args = self.args(ip, &name, flags);
+        let mut context = self.name.clone();
+        if !self.gateways.is_empty() {
+            context.clone_from(&name);
+            args.extend([
+                "--join".to_owned(),
+                self.join_token("gateway"),
+                "--context".to_owned(),
+                name.clone(),
+            ]);
+        }
+        self.start(ip, &name, context, args)
+    }
+
+    /// Adds a gateway of role forwarder. It serves no admin API: its context is that of the cluster's first gateway.
+    #[track_caller]
+    pub fn add_forwarder(&mut self) -> &mut Gateway {
+        let (ip, name) = (loopback(), self.next_name());
+        let mut args = self.args(ip, &name, &["--role", "forwarder"]);
+        let place = args.iter().position(|arg| arg == "--admin").expect("a gateway has an admin API");
+        args.drain(place..place + 2);
+        args.extend(["--join".to_owned(), self.join_token("forwarder")]);
+        self.start(ip, &name, self.name.clone(), args)
+    }
+
+    fn next_name(&self) -> String {
+        format!("{}-{}", self.name, self.gateways.len() + 1)
+    }
+
+    #[track_caller]
+    fn join_token(&self, role: &str) -> String {
+        self.mesh.ok(&["token", "create", "--role", role, "--context", &self.name])
+    }
+
+    fn data_dir(&self, name: &str) -> PathBuf {
+        self.mesh.path(&format!("{name}-data"))
+    }
+
+    fn args(&self, ip: Ipv4Addr, name: &str, flags: &[&str]) -> Vec<String> {
         let mut args = self.mesh.gateway_args(&self.name, ip);
         args.extend(self.flags.iter().cloned());
         args.extend(flags.iter().map(ToString::to_string));
-        let data_dir = self.mesh.path(&format!("{name}-data"));
         let place = args.iter().position(|arg| arg == "--data-dir").expect("a gateway has a data directory");
-        args[place + 1] = data_dir.display().to_string();
-        let mut context = self.name.clone();
-        if number > 1 {
-            let token = self.mesh.ok(&["token", "create", "--role", "gateway", "--context", &self.name]);
-            context.clone_from(&name);
-            args.extend(["--join".to_owned(), token, "--context".to_owned(), name.clone()]);
-        }
-        let process = self.mesh.process(&name, &args);
+        args[place + 1] = self.data_dir(name).display().to_string();
+        args
+    }
+
+    #[track_caller]
+    fn start(&mut self, ip: Ipv4Addr, name: &str, context: String, args: Vec<String>) -> &mut Gateway {
+        let (data_dir, process) = (self.data_dir(name), self.mesh.process(name, &args));
         let mut gateway = Gateway { mesh: self.mesh.clone(), ip, context, data_dir, args, process };
         gateway.wait_ready();
         self.gateways.push(gateway);
@@ -101,7 +137,7 @@ pub struct Gateway {
     mesh: Mesh,
     /// The address of all of its ports.
     pub ip: Ipv4Addr,
-    /// The CLI context that leads to it.
+    /// The CLI context that leads to it, or to its cluster if it is a forwarder.
     pub context: String,
     /// Its data directory.
     pub data_dir: PathBuf,

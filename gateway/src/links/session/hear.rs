@@ -6,7 +6,7 @@ use super::{PeerGateway, update};
 use crate::hub::{Hub, Peer};
 use crate::links::introduction::{check_bundle, check_gateways};
 use causeway_federation::{DigestVerdict, ImportChange};
-use causeway_model::{NodeId, ServiceHandle, WorkloadId};
+use causeway_model::{NodeId, Revision, ServiceHandle, WorkloadId};
 use causeway_wire::link::{
     Endpoints, Exports, ExportsDigest, Facts, LinkMessage, PeerInstancesGone, UseServices, WatchPeerInstances,
 };
@@ -31,13 +31,15 @@ pub(super) struct Ear<'h> {
     imports: bool,
     /// The peer's facts, while the registry may lack them.
     facts: Option<Facts>,
+    /// The revision of the newest facts that came.
+    newest: Option<Revision>,
     facts_due: Option<Instant>,
     update: Option<JoinHandle<()>>,
 }
 
 impl<'h> Ear<'h> {
     pub(super) fn new(hub: &'h Hub, peer: &'h PeerGateway, imports: bool) -> Self {
-        Self { hub, peer, imports, facts: None, facts_due: None, update: None }
+        Self { hub, peer, imports, facts: None, newest: None, facts_due: None, update: None }
     }
 
     /// Takes `message`; an error ends the connection.
@@ -96,6 +98,12 @@ impl<'h> Ear<'h> {
         check_bundle(&self.peer.cluster.trust_domain, &facts.bundle)
             .and_then(|()| check_gateways(&facts.gateways))
             .map_err(|what| End::Violation(format!("its facts are not accepted: {what}")))?;
+        if self.newest.is_some_and(|newest| newest >= facts.revision) {
+            return Ok(());
+        }
+        self.newest = Some(facts.revision);
+        // what waits is out of date, whether this is news to the registry or what it has already
+        (self.facts, self.facts_due) = (None, None);
         if update::is_news(&self.hub.catalog(), self.peer, &facts) {
             let leads = self.hub.registry.status().leader == Some(self.hub.node.id());
             let patience =
@@ -114,8 +122,14 @@ impl<'h> Ear<'h> {
             return;
         }
         self.facts_due = Some(now + FACTS_AGAIN);
-        if self.update.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.update = Some(update::record_facts(self.hub, self.peer, facts.clone()));
+        if self.update.as_ref().is_some_and(|update| !update.is_finished()) {
+            return;
+        }
+        // all connections of the link share one allowance; what comes while it is used up takes the place of what waits
+        match self.with_peer(|known| (known.take_facts(now), ImportChange::default())) {
+            Some(Ok(())) => self.update = Some(update::record_facts(self.hub, self.peer, facts.clone())),
+            Some(Err(due)) => self.facts_due = Some(due),
+            None => self.facts_due = None,
         }
     }
 
@@ -185,3 +199,6 @@ fn bound(what: &str, count: usize, most: usize) -> Result<(), End> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

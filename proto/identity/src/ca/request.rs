@@ -1,7 +1,7 @@
 //! What the CA takes from the one who asks: a public key, and names of web servers.
 
 use crate::{IdentityError, tls};
-use rcgen::{SanType, SubjectPublicKeyInfo};
+use rcgen::{PublicKeyData as _, SanType, SubjectPublicKeyInfo};
 use rustls_pki_types::DnsName;
 use std::net::IpAddr;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -24,12 +24,23 @@ pub(super) fn public_key(csr_der: &[u8]) -> Result<SubjectPublicKeyInfo, Identit
         return Err(refused(format!("{} bytes follow it", rest.len())));
     }
     let spki = SubjectPublicKeyInfo::from_der(request.certification_request_info.subject_pki.raw);
-    let key = spki.ok().filter(|key| rcgen::PublicKeyData::algorithm(key) == tls::certificate_signature());
+    let key = spki.ok().filter(|key| key.algorithm() == tls::certificate_signature());
     let key = key.ok_or_else(|| refused("its key is not an ECDSA key on P-256".into()))?;
     request
         .verify_signature()
         .map_err(|_| refused("its signature was not made with the key that it asks for".into()))?;
     Ok(key)
+}
+
+/// 64 bits of SHA-256 of the public key in a PKCS#10 request: the same whenever the holder of the key asks, and another one for
+/// anybody else.
+///
+/// # Errors
+/// [`IdentityError::Request`] for what [`ClusterCa::sign_svid`](crate::ClusterCa::sign_svid) would refuse too.
+pub fn request_key_id(csr_der: &[u8]) -> Result<u64, IdentityError> {
+    let digest = tls::sha256(public_key(csr_der)?.der_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// `names` as subject alternative names.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 pub enum ServerRule {
     /// One of these identities: those that may serve the service.
     OneOf(Arc<[SpiffeId]>),
-    /// Any gateway of this trust domain.
+    /// Any gateway of this trust domain, but no forwarder.
     GatewayOf(TrustDomain),
-    /// This gateway.
+    /// This gateway, or this forwarder: the ID says which.
     GatewayNode(SpiffeId),
-    /// Any gateway of the trust domain whose root certificate has this SHA-256 and is in the presented chain. No bundle
-    /// is asked: this is for join and link tokens.
+    /// Any gateway of the trust domain whose root certificate has this SHA-256 and is in the presented chain, but no
+    /// forwarder. No bundle is asked: this is for join and link tokens.
     Fingerprint([u8; 32]),
 }
 
@@ -30,6 +30,12 @@ impl ServerRule {
         match id.role() {
             _ if !matches => Err(self.wrong(id)),
             SpiffeRole::Gateway(_) => Ok(()),
+            // an ID that was asked for by name says its role itself
+            SpiffeRole::Forwarder(_) if matches!(self, Self::GatewayNode(_)) => Ok(()),
+            SpiffeRole::Forwarder(_) => Err(VerifyError::WrongRole {
+                id: id.clone(),
+                expected: "a gateway of role gateway (a forwarder only forwards packets)",
+            }),
             _ => Err(VerifyError::WrongRole { id: id.clone(), expected: "a gateway" }),
         }
     }

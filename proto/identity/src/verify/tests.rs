@@ -1,6 +1,6 @@
 use super::*;
 use crate::{ClusterCa, KeyPair};
-use causeway_model::{NodeId, TrustDomain};
+use causeway_model::{GatewayRole, NodeId, TrustDomain};
 use std::time::Duration;
 
 const TTL: Duration = Duration::from_secs(3600);
@@ -84,19 +84,25 @@ fn rules_for_servers() {
     let store = store(&[&iad]);
     let td = iad.trust_domain().clone();
     let gateway = SpiffeId::gateway(&td, NodeId(7));
+    let forwarder = SpiffeId::node(&td, GatewayRole::Forwarder, NodeId(7));
     let workload: SpiffeId = "spiffe://iad.mesh/ns/a/sa/b".parse().unwrap();
     let check =
         |rule: &ServerRule, path: &str| reason(verify_server(rule, &store, &issue(&iad, path), start()));
     let of = ServerRule::GatewayOf(td);
     assert_eq!(check(&of, gateway.path()), "ok");
     assert_eq!(check(&of, workload.path()), "wrong-role");
+    assert_eq!(check(&of, forwarder.path()), "wrong-role");
     let other = ServerRule::GatewayOf("phx.mesh".parse::<TrustDomain>().unwrap());
     assert_eq!(check(&other, gateway.path()), "wrong-identity");
     assert_eq!(check(&ServerRule::GatewayNode(gateway.clone()), gateway.path()), "ok");
-    assert_eq!(
-        check(&ServerRule::GatewayNode(gateway), "/causeway/gateway/0000000000000008"),
-        "wrong-identity"
-    );
+    // the same node in another role is somebody else
+    let this = ServerRule::GatewayNode(gateway.clone());
+    for other in ["/causeway/gateway/0000000000000008", forwarder.path()] {
+        assert_eq!(check(&this, other), "wrong-identity");
+    }
+    let this = ServerRule::GatewayNode(forwarder.clone());
+    assert_eq!(check(&this, forwarder.path()), "ok");
+    assert_eq!(check(&this, gateway.path()), "wrong-identity");
     assert_eq!(check(&ServerRule::GatewayNode(workload.clone()), workload.path()), "wrong-role");
     let one_of = ServerRule::OneOf(vec![workload.clone()].into());
     assert_eq!(check(&one_of, workload.path()), "ok");
@@ -120,7 +126,9 @@ fn a_pinned_root_must_be_presented_and_have_signed() {
     assert_eq!(pinned_bundle(&chain, &pin).unwrap(), iad.bundle());
     assert_eq!(check(std::slice::from_ref(&gateway)), "wrong-fingerprint");
     assert_eq!(check(&[gateway, root(&phx)]), "wrong-fingerprint");
-    assert_eq!(check(&[issue(&iad, "/ns/a/sa/b").remove(0), root(&iad)]), "wrong-role");
+    for path in ["/ns/a/sa/b", "/causeway/forwarder/0000000000000007"] {
+        assert_eq!(check(&[issue(&iad, path).remove(0), root(&iad)]), "wrong-role", "{path}");
+    }
     // the right root beside a leaf of another cluster, and of another CA for the same trust domain
     let path = "/causeway/gateway/0000000000000007";
     assert_eq!(check(&[issue(&phx, path).remove(0), root(&iad), root(&phx)]), "bad-chain");

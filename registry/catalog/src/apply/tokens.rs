@@ -1,5 +1,6 @@
 //! Join tokens.
 
+use crate::bound::MAX_LAST_USES;
 use crate::catalog::{Context, Effect, done};
 use crate::{
     Bound, Catalog, CreateToken, Event, Outcome, Refusal, ServiceDeclaration, Token, TokenId, TokenKind,
@@ -30,6 +31,8 @@ impl Catalog {
             }
         }
         self.purge_after(c.expires_at);
+        // another token may have had its number, and was purged
+        self.last_uses.retain(|(id, _)| *id != c.id);
         self.tokens.insert(c.id, new_token(context, c));
         Ok((Outcome::Done, events))
     }
@@ -67,8 +70,17 @@ impl Catalog {
     pub(crate) fn use_token(&mut self, context: Context<'_>, c: &UseToken) -> Result<Effect, Refusal> {
         self.own()?;
         let token = self.tokens.get_mut(&c.id).ok_or(Refusal::TokenUnknown { id: c.id })?;
+        if self.last_uses.contains(&(c.id, c.user)) {
+            // the answer was lost, and the same user asks again
+            token.check_again(c.user, context.at)?;
+            return Ok((Outcome::Token { kind: token.kind.clone() }, Vec::new()));
+        }
         token.check_for(c.user, context.at)?;
         token.uses_left = token.uses_left.saturating_sub(1);
+        while self.last_uses.len() >= MAX_LAST_USES {
+            self.last_uses.pop_front();
+        }
+        self.last_uses.push_back((c.id, c.user));
         Ok((Outcome::Token { kind: token.kind.clone() }, vec![Event::TokensChanged]))
     }
 

@@ -59,9 +59,9 @@ pub struct CreateToken {
 /// Who uses a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TokenUser {
-    /// A workload, with the id of this start.
+    /// A workload, by 64 bits of its key's hash.
     Workload(WorkloadId),
-    /// A gateway.
+    /// A gateway, by its node id, which comes from its key too.
     Gateway(NodeId),
 }
 
@@ -74,7 +74,8 @@ impl fmt::Display for TokenUser {
     }
 }
 
-/// Spends one use of a token whose secret the proposer has checked. Answered with the token's kind.
+/// Spends one use of a token whose secret the proposer has checked. Answered with the token's kind. A repetition by the same
+/// user is answered alike and spends nothing, while it is among the last 1,000 uses of all tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UseToken {
     /// The token.

@@ -34,15 +34,32 @@ impl Token {
         if self.uses_left == 0 {
             return Err(Refusal::TokenUsedUp { id });
         }
-        if at >= self.expires_at {
-            return Err(Refusal::TokenExpired { id, expires_at: self.expires_at, at });
-        }
-        Ok(())
+        self.check_expired(at)
     }
 
     /// [`Token::check`], and that the token is for a `user` of this kind.
     pub fn check_for(&self, user: TokenUser, at: u64) -> Result<(), Refusal> {
         self.check(at)?;
+        self.check_kind(user)
+    }
+
+    /// Can a use that was spent on `user` be repeated at `at`? It can though nothing is left.
+    pub(crate) fn check_again(&self, user: TokenUser, at: u64) -> Result<(), Refusal> {
+        if self.revoked {
+            return Err(Refusal::TokenRevoked { id: self.id });
+        }
+        self.check_expired(at)?;
+        self.check_kind(user)
+    }
+
+    fn check_expired(&self, at: u64) -> Result<(), Refusal> {
+        if at >= self.expires_at {
+            return Err(Refusal::TokenExpired { id: self.id, expires_at: self.expires_at, at });
+        }
+        Ok(())
+    }
+
+    fn check_kind(&self, user: TokenUser) -> Result<(), Refusal> {
         match (&self.kind, user) {
             (TokenKind::Workload { .. }, TokenUser::Workload(_))
             | (TokenKind::Gateway { .. }, TokenUser::Gateway(_)) => Ok(()),

@@ -119,6 +119,19 @@ fn epochs_are_limited() {
 }
 
 #[test]
+fn the_oldest_uses_of_tokens_are_forgotten() {
+    let mut r = Replica::new();
+    r.ok(CreateToken { uses: u32::MAX, ..token(1, "web", "web.shop", "") });
+    let left = |r: &Replica| u32::MAX - r.catalog.token(token_id(1)).unwrap().uses_left;
+    (0..=1_000).for_each(|workload| drop(r.ok(use_token_by(1, workload))));
+    assert_eq!((r.catalog.last_uses.len(), left(&r)), (1_000, 1_001));
+    r.ok(use_token_by(1, 1));
+    assert_eq!(left(&r), 1_001);
+    r.ok(use_token_by(1, 0));
+    assert_eq!(left(&r), 1_002, "it was forgotten");
+}
+
+#[test]
 fn the_audit_forgets_the_oldest() {
     let mut r = Replica::new();
     for _ in 0..1_500 {

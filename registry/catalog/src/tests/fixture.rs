@@ -140,6 +140,11 @@ pub(super) fn use_token(n: u64) -> UseToken {
     UseToken { id: token_id(n), user: TokenUser::Workload(WorkloadId(7)) }
 }
 
+/// As [`use_token`], by the workload with that id.
+pub(super) fn use_token_by(n: u64, workload: u64) -> UseToken {
+    UseToken { user: TokenUser::Workload(WorkloadId(workload)), ..use_token(n) }
+}
+
 pub(super) fn declare(service: &str, text: &str) -> DeclarePorts {
     DeclarePorts { service: parsed(service), ports: ports(text) }
 }

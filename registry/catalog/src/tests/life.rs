@@ -76,6 +76,40 @@ fn a_token_is_used_up_and_purged_a_while_after_it_expires() {
 }
 
 #[test]
+fn a_use_that_is_repeated_spends_nothing_more() {
+    let mut r = Replica::new();
+    r.ok(CreateToken { uses: 1, ..token(1, "web", "web.shop", "") });
+    let left = |r: &Replica| r.catalog.token(token_id(1)).unwrap().uses_left;
+    let (first, events) = r.effect(use_token_by(1, 7));
+    assert_eq!((events, left(&r)), (vec![Event::TokensChanged], 0));
+    assert_eq!(r.effect(use_token_by(1, 7)), (first, vec![]));
+    assert_eq!(r.refuse(use_token_by(1, 8)).reason(), "token-used-up");
+    // of a token with uses left nothing is spent either
+    r.ok(token(2, "web", "web.shop", ""));
+    r.ok(use_token_by(2, 7));
+    r.ok(use_token_by(2, 7));
+    r.ok(use_token_by(2, 8));
+    assert_eq!(r.refuse(use_token_by(2, 9)).reason(), "token-used-up");
+    // a token that is dead is so for everybody
+    r.ok(RevokeToken { id: token_id(2) });
+    assert_eq!(r.refuse(use_token_by(2, 7)).reason(), "token-revoked");
+    r.at = NOW + 60;
+    assert_eq!(r.refuse(use_token_by(1, 7)).reason(), "token-expired");
+}
+
+#[test]
+fn a_token_of_the_same_number_is_another_one() {
+    let mut r = Replica::new();
+    let created = CreateToken { uses: 1, ..token(1, "web", "web.shop", "") };
+    r.ok(created.clone());
+    r.ok(use_token_by(1, 7));
+    r.at = created.expires_at + TOMBSTONE_SECS;
+    r.ok(CreateToken { expires_at: r.at + 60, ..created });
+    r.ok(use_token_by(1, 7));
+    assert_eq!(r.catalog.token(token_id(1)).unwrap().uses_left, 0);
+}
+
+#[test]
 fn a_purge_and_a_change_of_tokens_are_one_event() {
     let mut r = Replica::new();
     r.ok(invite(1, None));

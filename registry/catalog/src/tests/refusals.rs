@@ -149,9 +149,9 @@ fn special() -> Vec<Refusal> {
     assert_eq!((applied.events, &before), (vec![], &r.catalog), "a replay changed something");
     all.push(applied.outcome.unwrap_err());
     all.push(r.catalog.may_serve(&identity("web"), &parsed("pay.shop")).unwrap_err());
-    r.ok(use_token(1));
-    r.ok(use_token(1));
-    all.push(r.refuse(use_token(1)));
+    r.ok(use_token_by(1, 1));
+    r.ok(use_token_by(1, 2));
+    all.push(r.refuse(use_token_by(1, 3)));
     r.ok(RevokeToken { id: token_id(2) });
     all.push(r.refuse(use_token(2)));
     r.ok(RevokeInvite { id: invite_id(2) });

@@ -9,6 +9,7 @@
 
 mod calls;
 mod damage;
+mod forwarders;
 mod gateways;
 mod hostile;
 mod links;

@@ -1,8 +1,9 @@
 //! Tokens that must not work: each is refused with what is wrong and what to do.
 
+use causeway_model::GatewayRole;
 use causeway_test_mesh::{Cluster, Mesh, Ran, Service, loopback, wait_until};
 use causeway_test_mesh::{SOON, Stolen};
-use causeway_wire::token::JoinToken;
+use causeway_wire::token::{JoinFor, JoinToken};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn token(mesh: &Mesh, flags: &[&str]) -> String {
@@ -149,6 +150,10 @@ fn a_gateway_is_told_what_is_wrong_with_its_token() {
     join("workload", &workload).refused(&["workload"]);
     let forwarder = token(&mesh, &["--role", "forwarder", "--context", "iad"]);
     join("forwarder", &forwarder).refused(&["forwarder", "gateway"]);
+    // its holder says that it is for a gateway, and the cluster knows better
+    let mut raised: JoinToken = forwarder.parse().unwrap();
+    raised.join = JoinFor::Gateway(GatewayRole::Gateway);
+    join("raised", &raised.to_string()).refused(&["token-wrong-kind", "forwarder", "gateway"]);
     let revoked = token(&mesh, &["--role", "gateway", "--context", "iad"]);
     mesh.ok(&["token", "revoke", &id(&revoked), "--context", "iad"]);
     join("revoked", &revoked).refused(&["token-revoked", &id(&revoked)]);

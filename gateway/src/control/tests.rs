@@ -1,0 +1,187 @@
+use super::*;
+use crate::hub::fixture::{Client, Fixture, SOON};
+use causeway_catalog::{CreateToken, TokenKind, Verifier};
+use causeway_identity::KeyPair;
+use causeway_model::{Health, WorkloadId};
+use causeway_transport::{close_reason_text, exporter};
+use causeway_wire::alpn;
+use causeway_wire::ctl::{Hello, Join, Register, Renew, ReportHealth};
+use causeway_wire::token::{EXPORTER_LABEL, join_proof};
+use std::time::Instant;
+use tokio::time::timeout;
+
+const ID: &str = "spiffe://iad.mesh/ns/shop/sa/payments";
+
+/// A sidecar that says what it likes.
+struct Sidecar {
+    client: Client,
+    writer: FrameWriter,
+    reader: FrameReader,
+}
+
+impl Sidecar {
+    async fn start(gateway: &Fixture, workload: Option<WorkloadId>) -> Self {
+        let id = id(gateway);
+        let client = gateway.connect(alpn::CTL, &gateway.hub.ca().unwrap(), &id).await;
+        let (send, receive) = client.connection.open_bi().await.unwrap();
+        let mut sidecar = Self { client, writer: FrameWriter::new(send), reader: FrameReader::new(receive) };
+        sidecar.say(Hello { version: VersionInfo::current(), workload }).await;
+        sidecar
+    }
+
+    async fn say(&mut self, message: impl Into<ToGateway>) {
+        timeout(SOON, self.writer.send::<ToGateway>(&message.into())).await.unwrap().unwrap();
+    }
+
+    /// The next message that `pick` takes; everything before it is passed over.
+    async fn hear<T>(&mut self, pick: impl Fn(ToSidecar) -> Option<T>) -> T {
+        let heard = async {
+            loop {
+                let message = self.reader.next::<ToSidecar>().await.unwrap().unwrap();
+                if let Some(found) = pick(message) {
+                    return found;
+                }
+            }
+        };
+        timeout(SOON, heard).await.unwrap()
+    }
+
+    async fn registered(&mut self) -> u32 {
+        self.hear(|message| match message {
+            ToSidecar::Registered(registered) => Some(registered.request),
+            _ => None,
+        })
+        .await
+    }
+}
+
+fn id(gateway: &Fixture) -> SpiffeId {
+    let domain = &gateway.hub.node.cluster().trust_domain;
+    ID.replace("iad.mesh", domain.as_str()).parse().unwrap()
+}
+
+fn workload(gateway: &Fixture) -> WorkloadId {
+    gateway.hub.mint_workload(&id(gateway)).unwrap()
+}
+
+fn register(request: u32) -> Register {
+    Register { request, services: Vec::new(), locality: None, weight: 1, overlay: Vec::new() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_reports_is_slowed_down_and_nothing_of_it_is_lost() {
+    let gateway = Fixture::start().await;
+    let mut sidecar = Sidecar::start(&gateway, Some(workload(&gateway))).await;
+    sidecar.say(register(1)).await;
+    assert_eq!(sidecar.registered().await, 1);
+    let began = Instant::now();
+    let report = || ReportHealth { service: "payments.shop".parse().unwrap(), health: Health::Healthy };
+    // the burst, and half a second's worth
+    for _ in 0..562 {
+        sidecar.say(report()).await;
+    }
+    sidecar.say(register(2)).await;
+    assert_eq!(sidecar.registered().await, 2);
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    let text = gateway.metrics();
+    assert!(!text.contains("causeway_messages_delayed_total{protocol=\"ctl\"} 0\n"), "{text}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_slowed_down_before_and_after_a_sidecar_is_attached() {
+    let gateway = Fixture::start().await;
+    for workload in [None, Some(workload(&gateway))] {
+        let mut sidecar = Sidecar::start(&gateway, workload).await;
+        // an answer to each of the first ones, and to the one that makes the rest wait
+        for request in 1..=6 {
+            sidecar.say(Renew { request, csr: vec![0; 9000] }).await;
+        }
+        let refused = |message| match message {
+            ToSidecar::Refused(refused) => Some((refused.request, refused.reason)),
+            _ => None,
+        };
+        for request in 1..=5 {
+            assert_eq!(sidecar.hear(refused).await, (request, "csr-too-large".into()));
+        }
+        let sixth = timeout(Duration::from_millis(300), sidecar.hear(refused)).await;
+        assert!(sixth.is_err(), "it has to wait");
+    }
+    gateway.shows("causeway_messages_delayed_total{protocol=\"ctl\"} 2").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workload_has_a_few_connections_and_a_further_one_is_told_the_numbers() {
+    let gateway = Fixture::start().await;
+    let workload = workload(&gateway);
+    let mut held = Vec::new();
+    for request in 1..=8 {
+        let mut sidecar = Sidecar::start(&gateway, Some(workload)).await;
+        sidecar.say(register(request)).await;
+        assert_eq!(sidecar.registered().await, request);
+        held.push(sidecar);
+    }
+    gateway.shows("causeway_control_connections 8").await;
+    let beyond = Sidecar::start(&gateway, Some(workload)).await;
+    let closed = timeout(SOON, beyond.client.connection.closed()).await.unwrap();
+    let text = close_reason_text(&closed);
+    assert!(text.contains("overloaded") && text.contains("has 8 control connections"), "{text}");
+    held.pop();
+    gateway.shows("causeway_control_connections 7").await;
+    let mut again = Sidecar::start(&gateway, Some(workload)).await;
+    again.say(register(9)).await;
+    assert_eq!(again.registered().await, 9);
+    drop((held, again, beyond));
+    gateway.shows("causeway_control_connections 0").await;
+    assert!(gateway.hub.soft().attached.is_empty());
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_later_releases_are_counted() {
+    let gateway = Fixture::start().await;
+    let mut sidecar = Sidecar::start(&gateway, Some(workload(&gateway))).await;
+    for kind in [900_u16, 901, 902] {
+        let frame = [&4_u32.to_be_bytes()[..], &kind.to_be_bytes(), &1_u16.to_be_bytes()].concat();
+        sidecar.writer.get_mut().write_all(&frame).await.unwrap();
+    }
+    gateway.shows("causeway_frames_skipped_total{protocol=\"ctl\"} 3").await;
+    sidecar.say(register(1)).await;
+    assert_eq!(sidecar.registered().await, 1);
+    gateway.stop().await;
+}
+
+/// Asks with `key` for what the single use of token 7 gives; the reason if it is refused.
+async fn join(gateway: &Fixture, key: &KeyPair) -> Result<(), String> {
+    let client = gateway.dial(alpn::CTL, None).await;
+    let (send, receive) = client.connection.open_bi().await.unwrap();
+    let mut sidecar = Sidecar { client, writer: FrameWriter::new(send), reader: FrameReader::new(receive) };
+    sidecar.say(Hello { version: VersionInfo::current(), workload: None }).await;
+    let (token, csr) = (7_u64.to_be_bytes(), key.csr().unwrap());
+    let bound = exporter(&sidecar.client.connection, EXPORTER_LABEL, b"").unwrap();
+    let proof = join_proof(&[7; 32], &bound, &csr);
+    sidecar.say(Join { request: 1, token, proof, csr }).await;
+    let answer = |message| match message {
+        ToSidecar::Issued(_) => Some(Ok(())),
+        ToSidecar::Refused(refusal) => Some(Err(refusal.reason)),
+        _ => None,
+    };
+    sidecar.hear(answer).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lost_the_answer_may_ask_again_and_nobody_else_may() {
+    let gateway = Fixture::start().await;
+    let id = 7_u64.to_be_bytes();
+    let verifier = Verifier(gateway.hub.node.mask_verifier(&id, [7; 32]).unwrap());
+    let kind = TokenKind::Workload { identity: self::id(&gateway), services: Vec::new() };
+    let expires_at = causeway_runtime::clock::unix_now() + 600;
+    let token = CreateToken { id: id.into(), verifier, kind, uses: 1, expires_at };
+    gateway.hub.propose("test", token).await.unwrap();
+    let (first, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    assert_eq!(join(&gateway, &first).await, Ok(()));
+    assert_eq!(join(&gateway, &first).await, Ok(()));
+    assert_eq!(join(&gateway, &other).await, Err("token-used-up".to_owned()));
+    gateway.stop().await;
+}

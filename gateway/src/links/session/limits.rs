@@ -1,0 +1,137 @@
+//! How much a gateway of a linked cluster may ask for on one connection. Pure.
+//!
+//! The figures are above what a gateway of any release sends: `tell.rs` has its paces. The largest message costs less than a second, so
+//! that a peer which has to wait is still heard before it counts as silent.
+
+use crate::bucket::Bucket;
+use causeway_wire::link::LinkMessage;
+use std::time::{Duration, Instant};
+
+/// Facts: 20 a second, where a gateway sends at most 10. Each has certificates to be checked.
+const FACTS_EVERY: Duration = Duration::from_millis(50);
+/// Facts in a row.
+const FACTS_BURST: u32 = 64;
+/// What the peer wants: 500 units a second. A gateway sends at most 20 lists of services and 4 of instances, which are long.
+const WANTS_EVERY: Duration = Duration::from_millis(2);
+/// Room for the longest lists, several times.
+const WANTS_BURST: u32 = 1_000;
+/// Entries of such a list that cost as much as one list.
+const WANTS_A_UNIT: usize = 1_024;
+/// News: 5,000 units a second.
+const NEWS_EVERY: Duration = Duration::from_micros(200);
+/// Room for the exports of a whole cluster (10,000), and for the endpoints of every service that may be in use (4,096), twice.
+const NEWS_BURST: u32 = 20_000;
+/// Exports that cost as much as one message.
+const EXPORTS_A_UNIT: usize = 8;
+/// Instances that are gone that cost as much as one message.
+const GONE_A_UNIT: usize = 16;
+
+/// What is left to one connection.
+pub(super) struct Limits {
+    facts: Bucket,
+    wants: Bucket,
+    news: Bucket,
+}
+
+impl Limits {
+    pub(super) fn new() -> Self {
+        Self {
+            facts: Bucket::new(FACTS_EVERY, FACTS_BURST),
+            wants: Bucket::new(WANTS_EVERY, WANTS_BURST),
+            news: Bucket::new(NEWS_EVERY, NEWS_BURST),
+        }
+    }
+
+    /// Charges for `message`. Returns whether the next one has to wait.
+    pub(super) fn charge(&mut self, now: Instant, message: &LinkMessage) -> bool {
+        let (bucket, cost) = match message {
+            LinkMessage::Facts(_) => (&mut self.facts, 1),
+            LinkMessage::UseServices(uses) => (&mut self.wants, units(uses.handles.len(), WANTS_A_UNIT)),
+            LinkMessage::WatchInstances(watch) => {
+                (&mut self.wants, units(watch.instances.len(), WANTS_A_UNIT))
+            }
+            LinkMessage::SendSnapshot(_) => (&mut self.wants, 1),
+            LinkMessage::Exports(exports) => {
+                (&mut self.news, units(exports.upserts.len() + exports.removed.len(), EXPORTS_A_UNIT))
+            }
+            LinkMessage::InstancesGone(gone) => (&mut self.news, units(gone.instances.len(), GONE_A_UNIT)),
+            LinkMessage::Digest(_)
+            | LinkMessage::Endpoints(_)
+            | LinkMessage::Hello(_)
+            | LinkMessage::Pair(_)
+            | LinkMessage::Paired(_)
+            | LinkMessage::Refused(_)
+            | LinkMessage::Unlink(_) => (&mut self.news, 1),
+        };
+        bucket.charge(now, cost);
+        self.resume_at(now).is_some()
+    }
+
+    /// When the next message may be read; `None` if it may be now.
+    pub(super) fn resume_at(&self, now: Instant) -> Option<Instant> {
+        let buckets = [&self.facts, &self.wants, &self.news];
+        buckets.into_iter().filter_map(|bucket| bucket.debt_until(now)).max()
+    }
+}
+
+fn units(count: usize, a_unit: usize) -> u32 {
+    u32::try_from(count / a_unit).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use causeway_federation::SILENT_AFTER;
+    use causeway_model::{Epoch, Revision, ServiceHandle, WorkloadId};
+    use causeway_wire::link::{Endpoints, Exports, PeerInstancesGone, UseServices, WatchPeerInstances};
+
+    fn exports(removed: usize) -> LinkMessage {
+        let removed = vec![ServiceHandle(1); removed];
+        let (from, to) = (Revision(1), Revision(2));
+        Exports { epoch: Epoch(1), from, to, snapshot: None, upserts: Vec::new(), removed }.into()
+    }
+
+    fn gone(count: usize) -> LinkMessage {
+        PeerInstancesGone { instances: vec![WorkloadId(1); count] }.into()
+    }
+
+    fn watch(count: usize) -> LinkMessage {
+        WatchPeerInstances { instances: vec![WorkloadId(1); count] }.into()
+    }
+
+    fn uses(count: usize) -> LinkMessage {
+        UseServices { handles: vec![ServiceHandle(1); count] }.into()
+    }
+
+    fn endpoints() -> LinkMessage {
+        Endpoints { handle: ServiceHandle(1), endpoints: Vec::new() }.into()
+    }
+
+    /// A large cluster that is told of anew, and changes as fast as its gateways' paces let them say, for a minute.
+    #[test]
+    fn a_busy_peer_never_waits() {
+        let (start, mut limits) = (Instant::now(), Limits::new());
+        assert!(!(0..20).any(|_| limits.charge(start, &exports(512))));
+        assert!(!(0..4096).any(|_| limits.charge(start, &endpoints())));
+        assert!(!limits.charge(start, &gone(65_536)));
+        for ms in (0..60_000).step_by(10) {
+            let now = start + Duration::from_millis(ms);
+            assert!(!(ms % 50 == 0 && limits.charge(now, &uses(4096))), "{ms}");
+            assert!(!(ms % 250 == 0 && limits.charge(now, &watch(65_536))), "{ms}");
+            assert!(!(ms % 20 == 0 && limits.charge(now, &exports(128))), "{ms}");
+            assert!(!(0..20).any(|_| limits.charge(now, &endpoints())), "{ms}");
+            assert!(!limits.charge(now, &gone(10)), "{ms}");
+        }
+    }
+
+    #[test]
+    fn a_flood_is_slowed_and_still_heard() {
+        for message in [exports(0), exports(20_000), gone(65_536), watch(65_536), uses(4096), endpoints()] {
+            let (start, mut limits) = (Instant::now(), Limits::new());
+            let first = (0..1_000_000).find(|_| limits.charge(start, &message));
+            assert!(first.is_some(), "{message:.40?}");
+            let wait = limits.resume_at(start).unwrap() - start;
+            assert!(wait < SILENT_AFTER / 2, "{wait:?}");
+        }
+    }
+}
