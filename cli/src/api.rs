@@ -73,6 +73,11 @@ impl Api {
         self.send(&Request::post(path, body)?)
     }
 
+    /// Deletes what is at `path`.
+    pub(crate) fn delete(&self, path: &str) -> Result<()> {
+        self.send::<serde_json::Value>(&Request::delete(path)).map(drop)
+    }
+
     /// The lines that the gateway sends until it ends or the caller has enough.
     pub(crate) fn watch(&self, request: &Request) -> Result<Watch> {
         Ok(Watch::new(self.respond(&request.clone().endless())?))

@@ -10,6 +10,7 @@ pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod workloads;
 
+mod listing;
 mod spec;
 
 use clap::error::ErrorKind;

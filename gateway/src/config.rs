@@ -143,7 +143,7 @@ fn value<T>(section: &Section, key: &str, flag: Option<String>) -> Option<T>
 where
     T: FromStr<Err: std::fmt::Display> + 'static,
 {
-    let flag = flag.and_then(|text| parse_flag(section, key, &text));
+    let flag = flag.and_then(|text| section.flag(key, &text));
     section.merged(key, flag)
 }
 
@@ -151,18 +151,8 @@ fn values<T>(section: &Section, key: &str, flags: &[String]) -> Vec<T>
 where
     T: FromStr<Err: std::fmt::Display> + 'static,
 {
-    let flags = flags.iter().filter_map(|text| parse_flag(section, key, text)).collect();
+    let flags = flags.iter().filter_map(|text| section.flag(key, text)).collect();
     section.merged_list(key, flags)
-}
-
-fn parse_flag<T: FromStr<Err: std::fmt::Display>>(section: &Section, key: &str, text: &str) -> Option<T> {
-    match text.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            section.reject(key, format!("--{key} {text:?}: {error}"));
-            None
-        }
-    }
 }
 
 fn read(reader: &Reader, options: GatewayOptions) -> Option<GatewayConfig> {
@@ -195,7 +185,7 @@ fn read(reader: &Reader, options: GatewayOptions) -> Option<GatewayConfig> {
         ("listen", !listen.is_empty(), "the UDP address of the overlay, for example 0.0.0.0:7443"),
     ];
     for (key, given, meaning) in required {
-        if !given && !top.has(key) {
+        if !given && !top.is_rejected(key) {
             top.reject(
                 key,
                 format!("required, but missing: give --{key} or write it in the file: {meaning}"),
@@ -271,7 +261,9 @@ fn transport(table: &Section, datagram_size: Option<String>) -> TransportSetting
         settings.datagram_size = size;
     }
     for problem in settings.check() {
-        table.reject("datagram-size", problem);
+        // only the size can be wrong, and the key is named already
+        let rule = problem.split_once(": ").map_or(problem.as_str(), |(_, rule)| rule);
+        table.reject("datagram-size", rule);
     }
     settings
 }
@@ -299,6 +291,31 @@ mod tests {
         for part in ["IAD", "regoin", "region", "soon", "nowhere"] {
             assert!(errors.contains(part), "{part} is not in:\n{errors}");
         }
+    }
+
+    #[test]
+    fn a_required_key_with_a_wrong_value_is_one_mistake() {
+        let wrong = GatewayOptions {
+            cluster: Some("IAD".into()),
+            region: Some("r".into()),
+            zone: Some("z".into()),
+            data_dir: Some("d".into()),
+            listen: text(&["nowhere"]),
+            ..Default::default()
+        };
+        let errors = load(None, wrong.clone()).unwrap_err();
+        let keys: Vec<&str> = errors.mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+        assert_eq!(keys, ["--cluster", "--listen"], "{errors}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.toml");
+        std::fs::write(&path, "cluster = \"IAD\"\nlisten = []\n").unwrap();
+        let errors =
+            load(Some(&path), GatewayOptions { cluster: None, listen: Vec::new(), ..wrong }).unwrap_err();
+        let keys: Vec<&str> = errors.mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+        assert_eq!(keys, ["cluster", "listen"], "{errors}");
+        let said = errors.to_string();
+        assert_eq!(said.matches("\"IAD\"").count(), 1, "{said}");
+        assert!(said.contains("listen = []: required, but missing"), "{said}");
     }
 
     #[test]

@@ -23,7 +23,8 @@ use causeway_model::{SpiffeId, SpiffeRole};
 use causeway_policy::InboundPolicy;
 use causeway_runtime::{Drain, Tasks};
 use causeway_transport::{
-    Connection, Incoming, OverlayEndpoint, VarInt, close, close_reason, close_reason_text, peer_identity,
+    Connection, Incoming, OverlayEndpoint, TransportSettings, VarInt, close, close_reason, close_reason_text,
+    peer_identity,
 };
 use causeway_wire::CloseCode;
 use std::sync::Arc;
@@ -40,8 +41,8 @@ pub(crate) struct Inbound {
     pub(crate) policy: watch::Receiver<Arc<InboundPolicy>>,
     pub(crate) delivery: Delivery,
     pub(crate) limits: Limits,
-    /// How many streams a peer may have open at first.
-    pub(crate) first_streams: u32,
+    /// What a peer may have once it has said its hello; its streams grow from there to the limit.
+    pub(crate) transport: TransportSettings,
     pub(crate) metrics: SidecarMetrics,
     pub(crate) drain: Drain,
     pub(crate) tasks: Tasks,
@@ -96,6 +97,7 @@ impl Inbound {
         };
         match hello::answer(&connection, identity.trust_domain(), &self.membership).await {
             Ok(hello) => {
+                self.transport.let_in(&connection);
                 let until = vouched_until(&connection);
                 let peer = Arc::new(Peer::new(connection, hello.cluster, hello.instance, identity, until));
                 self.serve(&peer, &hello.direct).await;
@@ -134,7 +136,7 @@ impl Inbound {
     }
 
     async fn streams(self: &Arc<Self>, peer: &Arc<Peer>) -> causeway_transport::ConnectionError {
-        let mut allowed = self.first_streams.min(self.limits.max_streams_per_peer);
+        let mut allowed = self.transport.max_streams;
         loop {
             let halves = match peer.connection.accept_bi().await {
                 Ok(halves) => halves,

@@ -100,8 +100,7 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
     let (svid, bundles) = (joined.svid().clone(), joined.bundles().clone());
     let tls = server_config(&svid, &bundles, &[alpn::DATA], ClientAuth::Required, None)?;
     let over = overlay.clone();
-    let mut settings = config.transport.clone();
-    settings.max_streams = settings.max_streams.min(config.limits.max_streams_per_peer);
+    let settings = config.transport.clone();
     let endpoint = data.on(move || OverlayEndpoint::new(&over, Some(tls), &settings)).await??;
     let prober = overlay.run_prober(tasks.token());
     tasks.spawn_critical_on(data.handle(), "prober", prober);
@@ -228,6 +227,17 @@ mod tests {
         let options = SidecarOptions { listen: vec![listen.parse().unwrap()], ..SidecarOptions::default() };
         let error = Sidecar::start(config(dir.path(), options)).await.unwrap_err().to_string();
         assert!(error.contains("--listen"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_overlay_address_that_is_taken_is_named_once() {
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let overlay = taken.local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let options = SidecarOptions { overlay: Some(overlay), ..SidecarOptions::default() };
+        let error = Sidecar::start(config(dir.path(), options)).await.unwrap_err().to_string();
+        assert!(error.contains("--overlay"), "{error}");
+        assert_eq!(error.matches(&overlay.to_string()).count(), 1, "{error}");
     }
 
     #[tokio::test]

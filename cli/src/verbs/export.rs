@@ -1,5 +1,6 @@
 //! `causeway export`, `unexport` and `exports`: what is offered to linked clusters.
 
+use super::listing::Listing;
 use crate::api::{Api, Request};
 use crate::context::Target;
 use crate::output::{self, Output, Table, list};
@@ -86,15 +87,12 @@ Examples:
 #[command(after_help = EXPORTS)]
 pub(crate) struct Exports {
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    target: Target,
+    listing: Listing,
 }
 
 impl Exports {
     pub(crate) fn run(&self) -> Result<()> {
-        let exports: Vec<Exported> = Api::of(&self.target)?.get("/v1/exports")?;
-        self.output.show(&exports, |exports| table(exports))
+        self.listing.show("/v1/exports", table)
     }
 }
 

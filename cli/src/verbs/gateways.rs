@@ -1,8 +1,7 @@
 //! `causeway gateways`: the gateways of this cluster.
 
-use crate::api::Api;
-use crate::context::Target;
-use crate::output::{Output, Table, list, rtt, yes_no};
+use super::listing::Listing;
+use crate::output::{Table, list, rtt, yes_no};
 use anyhow::Result;
 use causeway_gateway::admin::api::Gateway;
 
@@ -18,15 +17,12 @@ Examples:
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    target: Target,
+    listing: Listing,
 }
 
 impl Args {
     pub(crate) fn run(&self) -> Result<()> {
-        let gateways: Vec<Gateway> = Api::of(&self.target)?.get("/v1/gateways")?;
-        self.output.show(&gateways, |gateways| table(gateways))
+        self.listing.show("/v1/gateways", table)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `causeway link`: the agreements with other clusters.
 
+use super::listing::Listing;
 use super::token::whole_seconds;
 use crate::api::{Api, Request};
 use crate::context::Target;
@@ -145,15 +146,12 @@ Examples:
 #[command(after_help = LIST)]
 pub(crate) struct List {
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    target: Target,
+    listing: Listing,
 }
 
 impl List {
     fn run(&self) -> Result<()> {
-        let links: Vec<Link> = Api::of(&self.target)?.get("/v1/links")?;
-        self.output.show(&links, |links| table(links))
+        self.listing.show("/v1/links", table)
     }
 }
 
@@ -250,8 +248,7 @@ pub(crate) struct Remove {
 
 impl Remove {
     fn run(&self) -> Result<()> {
-        let api = Api::of(&self.target)?;
-        let _: serde_json::Value = api.send(&Request::delete(&format!("/v1/links/{}", self.cluster)))?;
+        Api::of(&self.target)?.delete(&format!("/v1/links/{}", self.cluster))?;
         output::say(&format!("the link to {} is removed", self.cluster))
     }
 }

@@ -1,10 +1,11 @@
 //! `causeway token`: what workloads and gateways join this cluster with.
 
+use super::listing::Listing;
 use super::spec::{ServiceSpec, TokenIdText, merge};
 use super::usage;
-use crate::api::{Api, Request};
+use crate::api::Api;
 use crate::context::Target;
-use crate::output::{self, Output, Table, list, relative};
+use crate::output::{self, Table, list, relative};
 use anyhow::Result;
 use causeway_gateway::admin::api::{CreateToken, CreatedToken, Token};
 use causeway_model::Label;
@@ -141,15 +142,12 @@ Examples:
 #[command(after_help = LIST)]
 pub(crate) struct List {
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    target: Target,
+    listing: Listing,
 }
 
 impl List {
     fn run(&self) -> Result<()> {
-        let tokens: Vec<Token> = Api::of(&self.target)?.get("/v1/tokens")?;
-        self.output.show(&tokens, |tokens| table(tokens, SystemTime::now()))
+        self.listing.show("/v1/tokens", |tokens| table(tokens, SystemTime::now()))
     }
 }
 
@@ -185,8 +183,7 @@ pub(crate) struct Revoke {
 
 impl Revoke {
     fn run(&self) -> Result<()> {
-        let api = Api::of(&self.target)?;
-        let _: serde_json::Value = api.send(&Request::delete(&format!("/v1/tokens/{}", self.id)))?;
+        Api::of(&self.target)?.delete(&format!("/v1/tokens/{}", self.id))?;
         output::say(&format!("token {} is revoked", self.id))
     }
 }

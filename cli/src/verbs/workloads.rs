@@ -1,8 +1,7 @@
 //! `causeway workloads`: who is attached to this cluster.
 
-use crate::api::Api;
-use crate::context::Target;
-use crate::output::{Output, Table, list};
+use super::listing::Listing;
+use crate::output::{Table, list};
 use anyhow::Result;
 use causeway_gateway::admin::api::Workload;
 
@@ -18,15 +17,12 @@ Examples:
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    target: Target,
+    listing: Listing,
 }
 
 impl Args {
     pub(crate) fn run(&self) -> Result<()> {
-        let workloads: Vec<Workload> = Api::of(&self.target)?.get("/v1/workloads")?;
-        self.output.show(&workloads, |workloads| table(workloads))
+        self.listing.show("/v1/workloads", table)
     }
 }
 

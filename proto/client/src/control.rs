@@ -10,6 +10,7 @@ mod exports;
 mod generations;
 mod keeper;
 mod picture;
+mod precedence;
 mod reattach;
 mod registration;
 mod renewal;

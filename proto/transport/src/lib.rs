@@ -28,7 +28,7 @@ pub use overlay::{
     Attachment, BufferSizes, GatewayStatus, GatewayTarget, MAX_ADDRESSES, MAX_GATEWAYS, Overlay, virtual_addr,
 };
 pub use path::{PathState, ProbeTiming, Transition};
-pub use settings::TransportSettings;
+pub use settings::{HELLO_WINDOW, TransportSettings};
 
 pub use quinn::{
     AcceptBi, Chunk, ClosedStream, Connecting, Connection, ConnectionError, ConnectionStats, Incoming,

@@ -146,13 +146,10 @@ impl Overlay {
     /// A socket on `addr`; `[::]` takes IPv4 as well. Call it on the runtime that is to drive the endpoint.
     ///
     /// # Errors
-    /// What the system says, with the address.
+    /// What the system says; whoever knows what the address is for names it.
     pub fn bind(addr: SocketAddr, settings: &TransportSettings) -> io::Result<Self> {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot bind the overlay to {addr}: {error}"))
-        };
-        let (socket, buffers) = bind::socket(addr).map_err(named)?;
-        let state = UdpSocketState::new((&socket).into()).map_err(named)?;
+        let (socket, buffers) = bind::socket(addr)?;
+        let state = UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
         let datagram = usize::from(settings.bounded().datagram_size);
         let inner = Inner {

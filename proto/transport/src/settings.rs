@@ -4,7 +4,7 @@
 //! window grows to hundreds of megabytes where nothing stops it.
 
 use quinn::congestion::BbrConfig;
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{Connection, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,12 @@ pub(crate) const MAX_DATAGRAM: u16 = 8900;
 /// counts (quinn issue 2809), so only real gaps are left: even if every other packet of the smallest size is lost, a window
 /// of 2 x 1,024 x 1,200 bytes has no more than 1,024 of them.
 pub(crate) const MAX_STREAM_WINDOW: u32 = 2 * 1024 * MIN_DATAGRAM as u32;
+
+/// How much a peer that connected may send on a data connection, in bytes, before it is let in
+/// ([`TransportSettings::let_in`]): its hello and no traffic.
+pub const HELLO_WINDOW: u32 = 64 << 10;
+/// How many streams it may open until then: that of its hello.
+const HELLO_STREAMS: u32 = 1;
 
 /// When a control connection without any packet is given up, at the latest.
 const CONTROL_IDLE: Duration = Duration::from_secs(4);
@@ -146,12 +152,19 @@ impl TransportSettings {
     /// For connections between sidecars: BBR, whose window flow control bounds, because on a WAN with any loss a loss-based
     /// controller collapses and every stream queues behind it.
     ///
-    /// This is the side that accepted: the other opens the streams.
+    /// This is the side that accepted: the other opens the streams, no more than one with [`HELLO_WINDOW`] bytes until it is
+    /// [let in](Self::let_in).
     pub fn data_server(&self) -> TransportConfig {
-        let settings = self.bounded();
-        let mut config = settings.data_windows();
-        config.max_concurrent_bidi_streams(settings.max_streams.into());
+        let mut config = self.bounded().data_windows();
+        config.receive_window(HELLO_WINDOW.into()).max_concurrent_bidi_streams(HELLO_STREAMS.into());
         config
+    }
+
+    /// Gives the peer of an accepted data connection the windows and streams of these settings: it has said its hello.
+    pub fn let_in(&self, connection: &Connection) {
+        let settings = self.bounded();
+        connection.set_receive_window(settings.connection_receive_window.into());
+        connection.set_max_concurrent_bi_streams(settings.max_streams.into());
     }
 
     /// As [`data_server`](Self::data_server), for the side that connected: the other may open no streams.

@@ -6,8 +6,8 @@ mod support;
 
 use causeway_model::{ServiceHandle, WorkloadId};
 use causeway_transport::{
-    ConnectionKind, Destination, GatewayTarget, SendStream, TransportSettings, alpn, close, close_reason,
-    exporter, peer_identity, virtual_addr,
+    ConnectionKind, Destination, GatewayTarget, HELLO_WINDOW, SendStream, TransportSettings, alpn, close,
+    close_reason, exporter, peer_identity, virtual_addr,
 };
 use causeway_wire::CloseCode;
 use std::sync::Arc;
@@ -54,6 +54,22 @@ async fn two_sidecars_authenticate_each_other_through_gateways() {
     close(&client.unwrap(), CloseCode::Done, "");
     close(&pair.client, CloseCode::GoingAway, "stopping");
     assert_eq!(close_reason(&pair.server.closed().await), "going-away");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_may_say_little_until_it_is_let_in() {
+    let (pair, soon) = (Pair::connected().await, Duration::from_secs(10));
+    let a_while = Duration::from_millis(200);
+    let (client, server) = pair.a.handshake(&pair.b, pair.identities.client("a", "b")).await;
+    let (mut send, _receive) = client.open_bi().await.unwrap();
+    let said = vec![7; HELLO_WINDOW as usize + 1];
+    let mut saying = std::pin::pin!(send.write_all(&said));
+    assert!(tokio::time::timeout(a_while, &mut saying).await.is_err());
+    let mut opening = std::pin::pin!(client.open_bi());
+    assert!(tokio::time::timeout(a_while, &mut opening).await.is_err());
+    TransportSettings::default().let_in(&server);
+    tokio::time::timeout(soon, saying).await.unwrap().unwrap();
+    tokio::time::timeout(soon, opening).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

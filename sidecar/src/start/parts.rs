@@ -72,12 +72,14 @@ impl Parts<'_> {
 
     fn inbound(&self, membership: &Arc<Membership>, metrics: &SidecarMetrics) -> Arc<Inbound> {
         let limits = self.config.limits.clone();
+        let mut transport = self.config.transport.clone();
+        transport.max_streams = transport.max_streams.min(limits.max_streams_per_peer);
         let permits = || Arc::new(Semaphore::new(limits.max_connections as usize));
         Arc::new(Inbound {
             membership: Arc::clone(membership),
             policy: policy(self.control, self.config.services(), self.tasks),
             delivery: Delivery::new(self.config),
-            first_streams: self.config.transport.max_streams,
+            transport,
             metrics: metrics.clone(),
             drain: self.drain.clone(),
             tasks: self.tasks.clone(),

@@ -8,14 +8,19 @@ use crate::inbound::{Callers, Delivery, Inbound};
 use crate::membership::{Discovery, Membership};
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
-use causeway_identity::{BundleStore, ClientAuth, ClusterCa, KeyPair, Svid, SvidSource, server_config};
+use causeway_identity::{
+    BundleStore, ClientAuth, ClusterCa, KeyPair, ServerRule, Svid, SvidSource, client_config, server_config,
+};
 use causeway_model::{
     ClusterFacts, ClusterId, Epoch, Health, Locality, NodeId, PortSet, ServiceHandle, ServiceName, SpiffeId,
     TrustDomain, WorkloadId,
 };
 use causeway_policy::InboundPolicy;
 use causeway_runtime::{Drain, DrainTrigger, Metrics, Tasks, bind_tcp};
-use causeway_transport::{Attachment, GatewayTarget, Overlay, OverlayEndpoint, TransportSettings};
+use causeway_transport::{
+    Attachment, Connection, ConnectionKind, Destination, GatewayTarget, Overlay, OverlayEndpoint,
+    TransportSettings,
+};
 use causeway_wire::packet::{Datagram, Header};
 use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ResponderState, verify, workload_key};
 use causeway_wire::view::{EndpointView, Offer, ServiceView};
@@ -29,7 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What a test waits for at most.
@@ -318,7 +323,7 @@ impl Setup<'_> {
             policy,
             delivery: Delivery::new(&config),
             limits: config.limits.clone(),
-            first_streams: config.transport.max_streams,
+            transport,
             metrics: metrics.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
@@ -354,6 +359,32 @@ impl Setup<'_> {
 }
 
 impl Node {
+    /// As if it carried all the inbound streams that it may, while the permit lives.
+    pub(super) fn fill_streams(&self) -> OwnedSemaphorePermit {
+        fill(&self.inbound.streams)
+    }
+
+    /// As if as many peers were connected to it as may be.
+    pub(super) fn fill_peers(&self) -> OwnedSemaphorePermit {
+        fill(&self.inbound.peers)
+    }
+
+    /// Waits until a peer was refused for `reason`.
+    pub(super) async fn refused_peer(&self, reason: &str) {
+        let line = format!("peers_refused_total{{reason=\"{reason}\"}} ");
+        until(&line, || self.text.encode().contains(&line)).await;
+    }
+
+    /// A connection to `server` that says no hello.
+    pub(super) async fn mute(&self, cluster: &Cluster, server: u64) -> Connection {
+        let rule = ServerRule::OneOf([cluster.id("pay")].into());
+        let bundles = &self.inbound.membership.bundles;
+        let tls = client_config(rule, bundles, Some(&self.outbound.svid), alpn::DATA).unwrap();
+        let to = Destination::Workload(cluster.endpoint(server).cid);
+        let connecting = self.endpoint.connect(to, tls, "sidecar.mesh", ConnectionKind::Data).unwrap();
+        tokio::time::timeout(SOON, connecting).await.unwrap().unwrap()
+    }
+
     /// A local address that leads to the test's service.
     pub(super) fn listen(&self) -> SocketAddr {
         let listener = bind_tcp("test", "--listen", "127.0.0.1:0".parse().unwrap()).unwrap();
@@ -433,6 +464,11 @@ impl Drop for Node {
         self.vanish();
         self.tasks.cancel();
     }
+}
+
+fn fill(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let all = u32::try_from(permits.available_permits()).unwrap();
+    Arc::clone(permits).try_acquire_many_owned(all).unwrap()
 }
 
 /// An application's listener.

@@ -1,6 +1,7 @@
 //! What this sidecar is and what it has learned: shared by the sessions that learn it and everybody who asks.
 
 use super::exports::{Exports, learn_exports};
+use super::precedence::Precedence;
 use super::registration::{Registration, RegistrationError};
 use super::session::Request;
 use super::views::{Published, Views};
@@ -9,13 +10,14 @@ use crate::bootstrap::{Enroller, Joined};
 use crate::metrics::ClientMetrics;
 use crate::state::{Known, StateDir};
 use causeway_identity::{BundleStore, Svid, SvidSource, TrustBundle};
-use causeway_model::{ClusterFacts, Epoch, GatewayFacts, NodeId, WorkloadId};
+use causeway_model::{ClusterFacts, Epoch, GatewayFacts, NodeId, ServiceName, TrustDomain, WorkloadId};
 use causeway_transport::{Attachment, Overlay};
 use causeway_wire::CidKeys;
 use causeway_wire::ctl::{Register, ToSidecar};
 use causeway_wire::view::{BundleView, CidSecret, ProbeSecret};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +62,23 @@ impl Keys {
     }
 }
 
+/// A service with the trust domains that it is exported to.
+type Exported = (ServiceName, Vec<TrustDomain>);
+
+/// What gateways say of the cluster as a whole, by which those that lag behind are known.
+#[derive(Default)]
+struct Words {
+    bundles: Precedence<Vec<TrustBundle>>,
+    exports: Precedence<Vec<Exported>>,
+}
+
+/// A number by which equal words are known.
+fn fingerprint(word: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    word.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What this sidecar is and what it has learned.
 pub(super) struct Picture {
     pub(super) cluster: ClusterFacts,
@@ -85,6 +104,7 @@ pub(super) struct Picture {
     /// What a registration says besides services.
     place: Register,
     keys: Mutex<Keys>,
+    words: Mutex<Words>,
     sessions: Mutex<BTreeMap<NodeId, mpsc::Sender<Request>>>,
 }
 
@@ -120,6 +140,7 @@ impl Picture {
             state_dir: state,
             place,
             keys: Mutex::new(keys),
+            words: Mutex::default(),
             sessions: Mutex::default(),
         };
         picture.hand_over(&picture.keys.lock().unwrap_or_else(PoisonError::into_inner));
@@ -153,13 +174,30 @@ impl Picture {
     /// The session with `node` has ended: what it said of services counts for less now.
     pub(super) fn lost(&self, node: NodeId) {
         self.set_session(node, None);
+        let (mut words, now) = (self.words(), Instant::now());
+        words.bundles.leave(node, now);
+        words.exports.leave(node, now);
+        drop(words);
         if self.views.leave(node) {
             self.services_changed();
         }
     }
 
-    /// Forgets what lost gateways said of services, where others have said something for a while.
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what lost gateways said of services, where others have said something for a while; the same for the words of
+    /// lost gateways on bundles and exports, where all others contradict them.
     pub(super) fn expire(&self, now: Instant) {
+        let mut words = self.words();
+        if let Some(bundles) = words.bundles.expire(now) {
+            self.believe(bundles);
+        }
+        if let Some(exports) = words.exports.expire(now) {
+            self.exported.send_if_modified(|known| learn_exports(known, exports));
+        }
+        drop(words);
         if self.views.expire(now) {
             self.services_changed();
         }
@@ -174,10 +212,10 @@ impl Picture {
     pub(super) fn learn(&self, node: NodeId, message: ToSidecar) -> bool {
         let acceptable = match message {
             ToSidecar::Gateways(told) => self.learn_gateways(told.gateways),
-            ToSidecar::Bundles(told) => self.learn_bundles(told.bundles),
+            ToSidecar::Bundles(told) => self.learn_bundles(node, told.bundles),
             ToSidecar::Service(view) => self.learn_service(node, view),
             ToSidecar::ExportedTo(told) => {
-                self.exported.send_if_modified(|known| learn_exports(known, told.services));
+                self.learn_exported(node, told.services);
                 true
             }
             ToSidecar::InstancesGone(told) => {
@@ -219,21 +257,47 @@ impl Picture {
         true
     }
 
-    /// Believes the bundles that a gateway told, unless its own cluster's is missing. One that cannot be used is left out.
-    fn learn_bundles(&self, told: Vec<BundleView>) -> bool {
+    /// Believes the bundles that a gateway told, unless its own cluster's is missing or another gateway is ahead of it. One that
+    /// cannot be used is left out.
+    fn learn_bundles(&self, node: NodeId, mut told: Vec<BundleView>) -> bool {
+        told.sort_by(|a, b| a.trust_domain.cmp(&b.trust_domain));
+        let parts: Vec<_> = told.iter().map(|view| (view.trust_domain.as_str(), &view.roots)).collect();
+        let print = fingerprint(&parts);
         let usable = told.into_iter().filter_map(|view| {
             TrustBundle::new(view.trust_domain, view.roots)
                 .inspect_err(|error| tracing::warn!(%error, "a bundle that a gateway told is left out"))
                 .ok()
         });
         let usable: Vec<TrustBundle> = usable.collect();
-        let own = usable.iter().any(|bundle| bundle.trust_domain == self.cluster.trust_domain);
-        if !own || self.bundles.replace_all(usable).is_err() {
+        if !usable.iter().any(|bundle| bundle.trust_domain == self.cluster.trust_domain) {
+            return false;
+        }
+        // held while they are taken over, so that another session's cannot come between
+        let mut words = self.words();
+        let word = words.bundles.take(node, print, usable, Instant::now());
+        word.is_none_or(|bundles| self.believe(bundles))
+    }
+
+    fn believe(&self, bundles: Vec<TrustBundle>) -> bool {
+        if self.bundles.replace_all(bundles).is_err() {
             return false;
         }
         self.believed.send_modify(|changes| *changes += 1);
         self.dirty.notify_one();
         true
+    }
+
+    fn learn_exported(&self, node: NodeId, mut told: Vec<Exported>) {
+        // a gateway that names no service knows nothing, rather than that nothing is exported
+        if told.is_empty() {
+            return;
+        }
+        told.iter_mut().for_each(|(_, domains)| domains.sort());
+        told.sort();
+        let mut words = self.words();
+        if let Some(exports) = words.exports.take(node, fingerprint(&told), told, Instant::now()) {
+            self.exported.send_if_modified(|known| learn_exports(known, exports));
+        }
     }
 
     /// Uses keys that a gateway told, unless they are older than those in use.

@@ -3,10 +3,11 @@
 //! A sidecar that was cut off for long may hold keys that the cluster has dropped; its probes are then not answered, and no
 //! control connection over the overlay can come about. A plain connection with its SVID can, and brings the keys in use.
 
-use super::picture::Picture;
+use super::picture::{ControlState, Picture};
 use crate::bootstrap::{Enroller, Setback};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long a sidecar is alone before it tries: gateways that only restart are back by then.
@@ -16,31 +17,53 @@ const AGAIN: Duration = Duration::from_secs(15);
 
 /// Watches over being alone until `token` is cancelled.
 pub(super) async fn run(picture: Arc<Picture>, mut enroller: Enroller, token: CancellationToken) {
-    let mut state = picture.state.subscribe();
+    let mut patience = Patience::new(picture.state.subscribe());
     loop {
-        let alone_since = state.borrow_and_update().alone_since;
-        let due = async {
-            match alone_since {
-                Some(since) => tokio::time::sleep(AFTER.saturating_sub(since.elapsed())).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = token.cancelled() => return,
-            // the picture has the sender, so this cannot fail
-            _ = state.changed() => continue,
-            () = due => {}
+            () = patience.end() => {}
         }
-        let jitter = AGAIN.mul_f64(rand::random::<f64>() / 2.0);
         tokio::select! {
             () = token.cancelled() => return,
             () = attach(&picture, &mut enroller) => {}
         }
         enroller.close();
-        tokio::select! {
-            () = token.cancelled() => return,
-            () = tokio::time::sleep(AGAIN + jitter) => {}
+    }
+}
+
+/// When it is time for a try.
+struct Patience {
+    state: watch::Receiver<ControlState>,
+    /// Not before then, once it has been tried.
+    rest: Option<tokio::time::Instant>,
+}
+
+impl Patience {
+    fn new(state: watch::Receiver<ControlState>) -> Self {
+        Self { state, rest: None }
+    }
+
+    /// Ends when the sidecar has been alone for a while, and again later if it still is.
+    async fn end(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            tokio::time::sleep_until(rest).await;
         }
+        loop {
+            let alone_since = self.state.borrow_and_update().alone_since;
+            let due = async {
+                match alone_since {
+                    Some(since) => tokio::time::sleep(AFTER.saturating_sub(since.elapsed())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // the picture has the sender, so this cannot fail
+                _ = self.state.changed() => {}
+                () = due => break,
+            }
+        }
+        let jitter = AGAIN.mul_f64(rand::random::<f64>() / 2.0);
+        self.rest = Some(tokio::time::Instant::now() + AGAIN + jitter);
     }
 }
 
@@ -72,4 +95,40 @@ async fn try_once(picture: &Picture, enroller: &mut Enroller) -> Result<(), Setb
     picture.learn_keys(attached.cid_keys, attached.probe_key);
     picture.learn_gateways(attached.gateways);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant as Virtual, timeout};
+
+    const SLACK: Duration = Duration::from_millis(50);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sidecar_that_is_alone_for_long_attaches_again_until_it_is_not() {
+        let state = watch::Sender::new(ControlState::default());
+        let mut patience = Patience::new(state.subscribe());
+        let set = |alone: bool| {
+            state.send_modify(|state| state.alone_since = alone.then(Instant::now));
+        };
+        assert!(timeout(4 * AFTER, patience.end()).await.is_err(), "it was never alone");
+        // a gateway that only restarts is back in time
+        set(true);
+        assert!(timeout(AFTER - SLACK, patience.end()).await.is_err());
+        set(false);
+        assert!(timeout(4 * AFTER, patience.end()).await.is_err());
+
+        set(true);
+        let alone = Virtual::now();
+        patience.end().await;
+        assert!(alone.elapsed() <= AFTER + SLACK, "{:?}", alone.elapsed());
+        // it is alone for longer than that already when the next try is due: a state that is in the past of the real clock
+        state.send_modify(|state| state.alone_since = Instant::now().checked_sub(AFTER));
+        let tried = Virtual::now();
+        patience.end().await;
+        let between = tried.elapsed();
+        assert!(between >= AGAIN && between <= AGAIN + AGAIN / 2 + SLACK, "{between:?}");
+        set(false);
+        assert!(timeout(10 * AGAIN, patience.end()).await.is_err(), "it is not alone any more");
+    }
 }

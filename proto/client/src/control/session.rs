@@ -73,7 +73,7 @@ struct Dialogue {
 #[derive(Default)]
 struct Pending {
     last: u32,
-    registration: Option<u32>,
+    registration: Option<(u32, Instant)>,
     renewals: BTreeMap<u32, oneshot::Sender<Result<Issued, String>>>,
 }
 

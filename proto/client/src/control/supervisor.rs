@@ -278,7 +278,12 @@ impl Supervisor {
             self.alone_after = ALONE_AFTER;
         }
         let registered = self.running.values().any(|session| session.registered);
-        let refused = || self.running.values().find_map(|session| session.refused.clone());
+        let refused = || {
+            self.running
+                .values()
+                .filter_map(|session| session.refused.clone())
+                .max_by_key(|(_, fatal)| *fatal)
+        };
         let refused = if registered { None } else { refused() };
         let lost = || self.past.iter().find_map(|(node, past)| Some((node, past.cause.as_ref()?)));
         let error = match &refused {
@@ -286,7 +291,12 @@ impl Supervisor {
             None if registered => None,
             None => lost().map(|(node, cause)| format!("gateway {node}: {cause}")),
         };
-        let registration_error = refused.filter(|(_, fatal)| *fatal).map(|(error, _)| error);
+        // a gateway that has not answered yet may know better
+        let unanswered = self
+            .running
+            .values()
+            .any(|session| session.connected && !session.registered && session.refused.is_none());
+        let registration_error = refused.filter(|(_, fatal)| *fatal && !unanswered).map(|(error, _)| error);
         self.say_alone(alone_since, any_alive, connected.len());
         let state = ControlState { connected, registered, error, registration_error, alone_since };
         self.picture.state.send_if_modified(|known| {

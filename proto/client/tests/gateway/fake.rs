@@ -37,7 +37,7 @@ pub(crate) struct World {
     pub(crate) ahead: AtomicU64,
     pub(crate) ttl: Mutex<Duration>,
     pub(crate) refuse: Mutex<Option<Refusal>>,
-    pub(crate) push: broadcast::Sender<ToSidecar>,
+    push: broadcast::Sender<(Option<NodeId>, ToSidecar)>,
     next: AtomicU64,
 }
 
@@ -92,11 +92,16 @@ impl World {
 
     fn issue(&self, request: u32, csr: &[u8], id: &SpiffeId) -> ToSidecar {
         let chain = self.ca.sign_svid(csr, id, SystemTime::now(), *self.ttl.lock().unwrap()).unwrap();
-        let bundle = BundleView {
-            trust_domain: self.facts.trust_domain.clone(),
-            roots: vec![self.ca.root_der().to_vec()],
-        };
-        Issued { request, chain, bundle }.into()
+        Issued { request, chain, bundle: self.bundle() }.into()
+    }
+
+    pub(crate) fn bundle(&self) -> BundleView {
+        BundleView { trust_domain: self.facts.trust_domain.clone(), roots: vec![self.ca.root_der().to_vec()] }
+    }
+
+    /// Lets one gateway, or all, tell their sidecars something without being asked.
+    pub(crate) fn tell(&self, node: Option<NodeId>, message: impl Into<ToSidecar>) {
+        self.push.send((node, message.into())).unwrap();
     }
 
     /// Whether a gateway has heard a message that `wanted` accepts.
@@ -266,7 +271,10 @@ async fn talk(world: &World, node: NodeId, connection: &Connection) -> Option<()
                 world.heard.lock().unwrap().push((node, message.clone()));
                 answers(world, node, connection, message)
             }
-            message = pushed.recv() => vec![message.ok()?],
+            pushed = pushed.recv() => match pushed.ok()? {
+                (to, message) if to.is_none_or(|to| to == node) => vec![message],
+                _ => Vec::new(),
+            },
         };
         for answer in answers {
             writer.send(&answer).await.ok()?;

@@ -10,7 +10,7 @@ use causeway_client::{
 use causeway_model::{Health, NodeId, PortSet, ServiceName, WorkloadId};
 use causeway_runtime::Tasks;
 use causeway_transport::{Overlay, OverlayEndpoint, TransportSettings};
-use causeway_wire::ctl::{ExportedTo, InstancesGone, ServedService, ToGateway};
+use causeway_wire::ctl::{Bundles, ExportedTo, InstancesGone, ServedService, ToGateway};
 use causeway_wire::token::JoinToken;
 use causeway_wire::view::{Refusal, ServiceView};
 use fake::{FakeGateway, World};
@@ -120,11 +120,11 @@ async fn a_sidecar_joins_registers_and_learns_what_it_asks_for() {
         heard.iter().filter(|(_, message)| watching(message)).count() >= 2
     })
     .await;
-    world.push.send(InstancesGone { instances: vec![(world.facts.id, WorkloadId(5))] }.into()).unwrap();
+    world.tell(None, InstancesGone { instances: vec![(world.facts.id, WorkloadId(5))] });
     tokio::time::timeout(DEADLINE, instance.gone()).await.unwrap();
 
     let exported = ExportedTo { services: vec![(name("web.shop"), vec!["phx.mesh".parse().unwrap()])] };
-    world.push.send(exported.into()).unwrap();
+    world.tell(None, exported);
     let told = sidecar.control.exported();
     until("the export is known", || told.borrow().contains_key(&name("web.shop"))).await;
 
@@ -186,12 +186,14 @@ async fn another_gateway_takes_over_and_alone_it_goes_on_with_what_it_knows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_waits_for_its_gateway_and_starts_again_without_a_token() {
     let (world, dir) = (World::new("iad.mesh"), tempfile::tempdir().unwrap());
-    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let free = silent.local_addr().unwrap();
     let token = world.token(&[free], &["web.shop"]);
     world.services.lock().unwrap().insert(name("pay.shop"), view("pay.shop"));
     let joining = tokio::spawn(join(config(Some(token), Some(dir.path()))));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::timeout(DEADLINE, silent.recv_from(&mut [0; 2048])).await.unwrap().unwrap();
     assert!(!joining.is_finished(), "there is no gateway yet");
+    drop(silent);
     // so short a life that it is due for renewal at once
     *world.ttl.lock().unwrap() = Duration::from_secs(60);
     let gateway = FakeGateway::start(&world, 1, &free.to_string());
@@ -271,6 +273,75 @@ async fn a_refused_registration_is_told_and_tried_again_when_it_may_be_mended() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_lags_takes_no_trust_and_no_export_back() {
+    let world = World::new("iad.mesh");
+    let (phx, lhr) = (World::new("phx.mesh"), World::new("lhr.mesh"));
+    let gateways =
+        [FakeGateway::start(&world, 1, "127.0.0.1:0"), FakeGateway::start(&world, 2, "127.0.0.1:0")];
+    let joined = join(config(Some(world.token(&[gateways[0].addr], &["web.shop"])), None)).await.unwrap();
+    let sidecar = Sidecar::start(joined);
+    sidecar.connected(2).await;
+    until("both have the registration", || {
+        let heard = world.heard.lock().unwrap();
+        heard.iter().filter(|(_, message)| matches!(message, ToGateway::Register(_))).count() == 2
+    })
+    .await;
+    let bundles = |of: &[&World]| Bundles { bundles: of.iter().map(|world| world.bundle()).collect() };
+    let exported = |to: &[&World]| ExportedTo {
+        services: vec![(name("web.shop"), to.iter().map(|world| world.facts.trust_domain.clone()).collect())],
+    };
+    let (old, new) = ([&*world, &*phx], [&*world, &*phx, &*lhr]);
+    let told = sidecar.control.exported();
+    for now in [&old[..], &new[..]] {
+        world.tell(Some(NodeId(1)), bundles(now));
+        world.tell(Some(NodeId(1)), exported(now));
+        until("the bundles are believed", || sidecar.control.bundles().domains().len() == now.len()).await;
+        until("the exports are known", || told.borrow().values().any(|to| to.len() == now.len())).await;
+    }
+    let believed = *sidecar.control.believed().borrow();
+    world.tell(Some(NodeId(2)), bundles(&old));
+    world.tell(Some(NodeId(2)), exported(&old));
+    // what follows on the same stream has been refused, so what came before it has been taken
+    world.tell(Some(NodeId(2)), bundles(&[&phx]));
+    until("all is taken", || sidecar.metrics.refused_messages.get() == 1).await;
+    assert_eq!(sidecar.control.bundles().domains().len(), new.len());
+    assert_eq!(told.borrow()[&name("web.shop")].len(), new.len());
+    assert_eq!(*sidecar.control.believed().borrow(), believed);
+    // a link that is removed is not believed from then on, whoever says so first
+    world.tell(Some(NodeId(1)), bundles(&old));
+    until("the link's bundle is gone", || sidecar.control.bundles().domains().len() == old.len()).await;
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_may_not_be_served_is_a_mistake_within_a_second() {
+    let world = World::new("iad.mesh");
+    let gateway = FakeGateway::start(&world, 1, "127.0.0.1:0");
+    world.uses.store(2, Ordering::Relaxed);
+    let (reason, message) = ("may-not-serve".to_owned(), "ask the operator".to_owned());
+    *world.refuse.lock().unwrap() = Some(Refusal { request: 0, reason, message });
+    let joined = join(config(Some(world.token(&[gateway.addr], &["web.shop"])), None)).await.unwrap();
+    let sidecar = Sidecar::start(joined);
+    until("the refusal is known", || sidecar.state().error.is_some()).await;
+    let refused = Instant::now();
+    assert_eq!(sidecar.state().registration_error, None, "the registry may lag");
+    until("the mistake is known", || sidecar.state().registration_error.is_some()).await;
+    let took = refused.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(sidecar.state().registration_error.unwrap().reason, "may-not-serve");
+    sidecar.stop().await;
+
+    // a registry that lags a little is no mistake
+    let sidecar =
+        Sidecar::start(join(config(Some(world.token(&[gateway.addr], &["web.shop"])), None)).await.unwrap());
+    until("the refusal is known", || sidecar.state().error.is_some()).await;
+    *world.refuse.lock().unwrap() = None;
+    sidecar.connected(1).await;
+    assert_eq!(sidecar.state().registration_error, None);
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_was_started_again_is_connected_to_at_once_and_wipes_nothing() {
     let world = World::new("iad.mesh");
     let gateway = FakeGateway::start(&world, 1, "127.0.0.1:0");
@@ -281,7 +352,7 @@ async fn a_gateway_that_was_started_again_is_connected_to_at_once_and_wipes_noth
         let domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
         ExportedTo { services: vec![(name("web.shop"), domains)] }
     };
-    world.push.send(web(&["phx.mesh"]).into()).unwrap();
+    world.tell(None, web(&["phx.mesh"]));
     let told = sidecar.control.exported();
     until("the export is known", || told.borrow().contains_key(&name("web.shop"))).await;
     let registrations = || {
@@ -298,8 +369,8 @@ async fn a_gateway_that_was_started_again_is_connected_to_at_once_and_wipes_noth
     assert!(took < Duration::from_secs(3), "{took:?}");
     sidecar.connected(1).await;
     assert_eq!(sidecar.metrics.reconnects.get(), 1);
-    world.push.send(ExportedTo { services: Vec::new() }.into()).unwrap();
-    world.push.send(web(&[]).into()).unwrap();
+    world.tell(None, ExportedTo { services: Vec::new() });
+    world.tell(None, web(&[]));
     until("the export is withdrawn", || told.borrow()[&name("web.shop")].is_empty()).await;
     sidecar.stop().await;
 }

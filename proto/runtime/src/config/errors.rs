@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Everything that is wrong with a configuration, in the order of its lines. Displayed one mistake a line, as
-/// `FILE:LINE: KEY = VALUE: PROBLEM`.
+/// `FILE:LINE: KEY = VALUE: PROBLEM`, without the value where the problem names it. A mistake of a flag is not the file's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     /// The file; empty if there is none and all comes from flags.
@@ -16,7 +16,8 @@ pub struct ConfigErrors {
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// The key with the tables that it is in (`limits.streams`); empty if the file as a whole is wrong.
+    /// The key with the tables that it is in (`limits.streams`), or the flag (`--listen`); empty if the file as a whole is
+    /// wrong.
     pub key: String,
     /// The value as written, cut to 60 characters. `None` if there is none, if it is a secret, or if the key is unknown
     /// (it may be a misspelt secret).
@@ -39,6 +40,11 @@ impl fmt::Display for Mistake {
         match (self.key.as_str(), &self.value) {
             ("", _) => {}
             (key, None) => write!(f, "{key}: ")?,
+            // most errors of the project's own types name the value
+            (key, Some(value)) if value.starts_with('"') && self.problem.contains(value) => {
+                write!(f, "{key}: ")?;
+            }
+            (key, Some(value)) if key.starts_with('-') => write!(f, "{key} {value}: ")?,
             (key, Some(value)) => write!(f, "{key} = {value}: ")?,
         }
         f.write_str(&self.problem)
@@ -51,7 +57,8 @@ impl fmt::Display for ConfigErrors {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            match (self.path.as_os_str().is_empty(), mistake.line) {
+            let elsewhere = self.path.as_os_str().is_empty() || mistake.key.starts_with('-');
+            match (elsewhere, mistake.line) {
                 (true, _) => write!(f, "configuration: {mistake}")?,
                 (false, Some(line)) => write!(f, "{}:{line}: {mistake}", self.path.display())?,
                 (false, None) => write!(f, "{}: {mistake}", self.path.display())?,

@@ -42,7 +42,7 @@ impl Reader {
             path: path.to_owned(),
             mistakes: vec![Mistake { key: String::new(), value: None, problem, line: None }],
         };
-        let bytes = files::read_limited(path, MAX_FILE).map_err(|error| whole(error.to_string()))?;
+        let bytes = files::read_limited(path, MAX_FILE).map_err(|error| whole(error.without_path()))?;
         let text = String::from_utf8(bytes).map_err(|error| whole(format!("not UTF-8: {error}")))?;
         Self::parse(path, &text)
     }

@@ -170,6 +170,26 @@ impl Section {
         read.unwrap_or_default()
     }
 
+    /// The value of the flag `--KEY` as it was given; a mistake under that name if it does not parse.
+    pub fn flag<T>(&self, key: &str, given: &str) -> Option<T>
+    where
+        T: FromStr<Err: fmt::Display> + 'static,
+    {
+        let parsed = given.parse::<T>();
+        let told = |error| expected::<T>().map_or_else(|| format!("{error}"), str::to_owned);
+        parsed.map_err(|error| self.note(format!("--{key}"), Some(shown(given)), told(error), None)).ok()
+    }
+
+    /// Whether a mistake in `key`, in an item of it or in its flag was noted: then it is not missing.
+    pub fn is_rejected(&self, key: &str) -> bool {
+        let (flag, name) = (format!("--{key}"), self.name(key));
+        let of_key = |noted: &str| match noted.strip_prefix(&name) {
+            Some(rest) => rest.is_empty() || rest.starts_with('['),
+            None => noted == flag,
+        };
+        self.mistakes.borrow().iter().any(|mistake| of_key(&mistake.key))
+    }
+
     /// Notes a mistake that the type of a value does not show: out of bounds, or at odds with another key. `key` may be
     /// one that is not written.
     pub fn reject(&self, key: &str, problem: impl Into<String>) {
@@ -266,6 +286,16 @@ impl Section {
     fn note(&self, key: String, value: Option<String>, problem: String, line: Option<usize>) {
         self.mistakes.borrow_mut().push(Mistake { key, value, problem, line });
     }
+}
+
+/// What was given on the command line, as a file would have it, cut.
+fn shown(given: &str) -> String {
+    const MOST: usize = 60;
+    let quoted = format!("{given:?}");
+    if quoted.chars().count() <= MOST {
+        return quoted;
+    }
+    quoted.chars().take(MOST - 3).chain("...".chars()).collect()
 }
 
 fn unknown(key: &str, keys: &Keys) -> String {

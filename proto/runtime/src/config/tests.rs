@@ -110,6 +110,29 @@ fn flags_win_and_the_file_is_still_checked() {
 }
 
 #[test]
+fn a_flag_that_does_not_parse_is_told_under_its_name_and_is_not_missing() {
+    let said = report("a = 1\nlist = [\"x\"]\n", |top| {
+        assert_eq!(top.flag::<SocketAddr>("listen", "nowhere"), None);
+        assert_eq!(top.flag::<ConfigDuration>("idle", "15s"), Some(ConfigDuration::from_secs(15)));
+        assert_eq!(top.optional::<u8>("a"), Some(1));
+        assert!(top.list::<u8>("list").is_empty());
+        assert!(top.is_rejected("listen") && top.is_rejected("list"));
+        assert!(!top.is_rejected("a") && !top.is_rejected("lis") && !top.is_rejected("idle"));
+    });
+    let expected = "gw.toml:2: list[0] = \"x\": write a whole number from 0 to 255\n\
+        configuration: --listen \"nowhere\": write IP:PORT, an IPv6 address in brackets: 0.0.0.0:7443 or [::]:7443";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_value_that_the_problem_names_is_named_once() {
+    let said = report("name = \"IAD\"\n", |top| {
+        top.reject("name", "invalid name \"IAD\": use small letters");
+    });
+    assert!(said.starts_with("gw.toml:1: name: invalid name \"IAD\": use small letters"), "{said}");
+}
+
+#[test]
 fn without_a_file_flags_are_asked_for() {
     let reader = Reader::open(None).unwrap();
     let value = reader.merged_required::<String>("state_dir", None);
@@ -148,7 +171,8 @@ fn a_file_that_cannot_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none.toml");
     let said = Reader::open(Some(&path)).unwrap_err().to_string();
-    assert!(said.contains("none.toml") && said.contains("No such file"), "{said}");
+    assert!(said.contains("none.toml: cannot read it: No such file"), "{said}");
+    assert_eq!(said.matches("none.toml").count(), 1, "{said}");
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(Reader::open(Some(&path)).unwrap_err().to_string().contains("not UTF-8"));
     std::fs::write(&path, "a = 1").unwrap();

@@ -21,6 +21,11 @@ impl DiskError {
         Self { op, path: path.as_ref().to_owned(), source }
     }
 
+    /// The error without the path, for a message that begins with it.
+    pub(crate) fn without_path(&self) -> String {
+        format!("cannot {} it: {}{}", self.op, self.source, hint(&self.source))
+    }
+
     /// The stable name of this error in logs and metrics.
     pub fn reason(&self) -> &'static str {
         match self.source.kind() {

@@ -221,8 +221,15 @@ impl Sidecar {
         self
     }
 
-    /// A data connection from here to `server`.
+    /// A data connection from here to `server`, which has let it in.
     pub async fn connect(&self, server: &Self, tls: Arc<rustls::ClientConfig>) -> (Connection, Connection) {
+        let (client, server) = self.handshake(server, tls).await;
+        TransportSettings::default().let_in(&server);
+        (client, server)
+    }
+
+    /// A data connection from here to `server`, right after the handshake.
+    pub async fn handshake(&self, server: &Self, tls: Arc<rustls::ClientConfig>) -> (Connection, Connection) {
         let tag = cid_keys().newest().unwrap().endpoint_tag(server.workload);
         let cid = Cid::endpoint(cluster(), Epoch(1), tag, 0);
         let destination = Destination::Workload(cid);

@@ -2,21 +2,18 @@
 
 use super::{Dialogue, Event, Picture};
 use crate::exchange::Fault;
-use crate::refusal::{Gravity, registration};
+use crate::refusal::{Verdict, registration};
 use causeway_transport::FrameReader;
 use causeway_wire::ctl::{ExportedTo, ToSidecar};
 use causeway_wire::view::Refusal;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long a registry may lag behind the one that this sidecar joined through.
-const LAG: Duration = Duration::from_secs(5);
+use std::time::Instant;
 
 pub(super) struct Inbound {
     reader: FrameReader,
     picture: Arc<Picture>,
     dialogue: Arc<Dialogue>,
-    refused_since: Option<Instant>,
+    verdict: Verdict,
     registered: bool,
     /// What was said of exports before the registration stood.
     early: Option<ExportedTo>,
@@ -24,7 +21,7 @@ pub(super) struct Inbound {
 
 impl Inbound {
     pub(super) fn new(reader: FrameReader, picture: Arc<Picture>, dialogue: Arc<Dialogue>) -> Self {
-        Self { reader, picture, dialogue, refused_since: None, registered: false, early: None }
+        Self { reader, picture, dialogue, verdict: Verdict::default(), registered: false, early: None }
     }
 
     /// Takes messages until the stream ends, and says why it did.
@@ -41,9 +38,10 @@ impl Inbound {
     async fn take(&mut self, message: ToSidecar) {
         match message {
             ToSidecar::Registered(told) => {
-                let expected = self.dialogue.pending().registration == Some(told.request);
+                let expected =
+                    self.dialogue.pending().registration.is_some_and(|(request, _)| request == told.request);
                 if expected {
-                    self.refused_since = None;
+                    self.verdict = Verdict::default();
                     self.dialogue.registered.send_replace(Some(Ok(())));
                     self.dialogue.tell(Event::Registered).await;
                     self.registered = true;
@@ -77,17 +75,12 @@ impl Inbound {
         let (registering, renewing) = {
             let mut pending = self.dialogue.pending();
             let renewing = pending.renewals.remove(&refusal.request);
-            (pending.registration == Some(refusal.request), renewing)
+            (pending.registration.filter(|(request, _)| *request == refusal.request), renewing)
         };
         if let Some(answer) = renewing {
             let _ = answer.send(Err(format!("{} ({})", refusal.message, refusal.reason)));
-        } else if registering {
-            let since = *self.refused_since.get_or_insert_with(Instant::now);
-            let fatal = match registration(&refusal.reason) {
-                Gravity::Fatal => true,
-                Gravity::FatalIfItLasts => since.elapsed() >= LAG,
-                Gravity::Transient => false,
-            };
+        } else if let Some((_, asked)) = registering {
+            let fatal = self.verdict.of(registration(&refusal.reason), asked, Instant::now());
             self.dialogue.registered.send_replace(Some(Err(refusal.clone())));
             self.dialogue.tell(Event::Refused { refusal, fatal }).await;
         } else {

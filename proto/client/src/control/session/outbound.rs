@@ -18,10 +18,23 @@ use tokio::time::Instant;
 const PACE: Duration = Duration::from_millis(10);
 /// When a refused registration is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// When one is that was refused for good unless the registry lags: soon, so that the mistake is known before anybody wonders.
+const AGAIN_IF_IT_LASTS: Duration = Duration::from_millis(250);
+/// How many times it is tried so soon.
+const QUICK: u32 = 4;
 /// When one that was refused for good is: the operator may have mended the cluster's side.
 const AGAIN_IF_FATAL: Duration = Duration::from_secs(30);
 /// The most renewals that wait for an answer.
 const MAX_RENEWALS: usize = 4;
+
+/// How long after the `refusals`-th refusal in a row a registration is tried again.
+fn again(gravity: Gravity, refusals: u32) -> Duration {
+    match gravity {
+        Gravity::Fatal => AGAIN_IF_FATAL,
+        Gravity::FatalIfItLasts if refusals <= QUICK => AGAIN_IF_IT_LASTS,
+        Gravity::FatalIfItLasts | Gravity::Transient => AGAIN,
+    }
+}
 
 pub(super) struct Outbound {
     writer: FrameWriter,
@@ -36,6 +49,7 @@ pub(super) struct Outbound {
     /// What the gateway was told last.
     told: Registration,
     register_at: Option<Instant>,
+    refusals: u32,
     last_services: Instant,
     last_instances: Instant,
 }
@@ -60,6 +74,7 @@ impl Outbound {
             epochs: picture.epochs.subscribe(),
             answered: dialogue.registered.subscribe(),
             register_at: None,
+            refusals: 0,
             last_services: now,
             last_instances: now,
             picture,
@@ -121,7 +136,7 @@ impl Outbound {
         let request = {
             let mut pending = self.dialogue.pending();
             let request = pending.next();
-            pending.registration = Some(request);
+            pending.registration = Some((request, std::time::Instant::now()));
             request
         };
         self.say(self.picture.register(request, &self.told)).await
@@ -150,8 +165,8 @@ impl Outbound {
             Some(Err(refusal)) => Some(registration(&refusal.reason)),
             _ => None,
         };
-        self.register_at = refused
-            .map(|gravity| Instant::now() + if gravity == Gravity::Fatal { AGAIN_IF_FATAL } else { AGAIN });
+        self.refusals = if refused.is_some() { self.refusals.saturating_add(1) } else { 0 };
+        self.register_at = refused.map(|gravity| Instant::now() + again(gravity, self.refusals));
     }
 
     async fn subscribe(&mut self) -> Result<(), FrameError> {

@@ -1,0 +1,50 @@
+//! What a sidecar takes on at most, and what whoever comes then is told.
+
+use super::mesh::{SOON, ask, echo, pair};
+use crate::access::Direction::{Inbound, Outbound};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use tokio::time::timeout;
+
+async fn is_refused(listen: SocketAddr) {
+    let error = ask(listen, b"anybody?").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_beyond_the_limit_is_refused_and_the_next_one_is_not() {
+    let pair = pair(echo(b"").await).await;
+    assert_eq!(ask(pair.listen, b"one").await.unwrap(), b"one");
+    // until then it holds its place
+    pair.server.ended(Inbound, "done", 1).await;
+    let full = pair.server.fill_streams();
+    is_refused(pair.listen).await;
+    pair.server.ended(Inbound, "overloaded", 1).await;
+    pair.client.ended(Outbound, "overloaded", 1).await;
+    drop(full);
+    assert_eq!(ask(pair.listen, b"two").await.unwrap(), b"two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_beyond_the_limit_is_refused_and_comes_in_later() {
+    let pair = pair(echo(b"").await).await;
+    let full = pair.server.fill_peers();
+    is_refused(pair.listen).await;
+    pair.server.refused_peer("overloaded").await;
+    drop(full);
+    let again = async { while ask(pair.listen, b"two").await.is_err() {} };
+    timeout(SOON, again).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_says_no_hello_gets_one_stream_until_it_is_shown_out() {
+    let pair = pair(echo(b"").await).await;
+    let mute = pair.client.mute(&pair.cluster, 2).await;
+    let (mut first, _answer) = mute.open_bi().await.unwrap();
+    // the length of a message that does not follow
+    first.write_all(&[0, 0, 0, 64]).await.unwrap();
+    let second = timeout(SOON, mute.open_bi()).await.unwrap();
+    assert!(second.is_err(), "a second stream before the hello");
+    pair.server.refused_peer("hello-timeout").await;
+    assert_eq!(ask(pair.listen, b"one").await.unwrap(), b"one");
+}
