@@ -20,7 +20,7 @@ mod relay;
 mod start;
 
 pub use config::{Limits, ListenSpec, ServeSpec, SidecarConfig, SidecarOptions};
-pub use metrics::{DirectionMetrics, SidecarMetrics};
+pub use metrics::{DirectionMetrics, Handles, SidecarMetrics};
 pub use start::{RunningSidecar, Sidecar, run};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use std::ops::Deref;
 use std::sync::Arc;
 
 type Direct<M> = Family<[(&'static str, &'static str); 1], M>;
@@ -25,9 +26,13 @@ pub struct DirectionMetrics {
     pub peers: Gauge,
 }
 
-/// The metrics of a sidecar. Clones share their values.
+/// The metrics of a sidecar. Clones share their values, and cost one counter: each connection has one.
 #[derive(Clone, Debug)]
-pub struct SidecarMetrics {
+pub struct SidecarMetrics(Arc<Handles>);
+
+/// What [`SidecarMetrics`] shares.
+#[derive(Debug)]
+pub struct Handles {
     connections: Direct<Counter>,
     open: Direct<Gauge>,
     bytes_to_mesh: Direct<Counter>,
@@ -46,6 +51,14 @@ pub struct SidecarMetrics {
     pub upstream_seconds: Histogram,
     /// QUIC connections of peers that were refused or broke the protocol, by reason.
     pub peers_refused: Direct<Counter>,
+}
+
+impl Deref for SidecarMetrics {
+    type Target = Handles;
+
+    fn deref(&self) -> &Handles {
+        &self.0
+    }
 }
 
 impl Default for SidecarMetrics {
@@ -70,7 +83,7 @@ impl SidecarMetrics {
                 peers: peers.get_or_create_owned(&label),
             })
         };
-        Self {
+        Self(Arc::new(Handles {
             outbound: of(Direction::Outbound),
             inbound: of(Direction::Inbound),
             connections,
@@ -85,7 +98,7 @@ impl SidecarMetrics {
             connect_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             upstream_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
             peers_refused: Family::default(),
-        }
+        }))
     }
 
     /// Adds the metrics to `registry`, under `sidecar_`.

@@ -24,6 +24,7 @@ use causeway_runtime::Drain;
 use causeway_wire::view::ServiceView;
 use connect::Dial;
 use open::{Attempt, Opened, Said};
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -76,6 +77,13 @@ impl Way {
     }
 }
 
+/// What an application writes is a message already: waiting for more only delays it. Connections inherit this from their
+/// listener.
+fn without_delay(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
+    TcpListener::from_std(listener)
+}
+
 /// A listener's service, and what is known of it.
 #[derive(Clone)]
 pub(crate) struct Route {
@@ -93,7 +101,7 @@ impl Outbound {
         listener: std::net::TcpListener,
         route: Route,
     ) -> io::Result<()> {
-        let listener = TcpListener::from_std(listener)?;
+        let listener = without_delay(listener)?;
         let mut draining = pin!(self.drain.started());
         loop {
             let accepted = tokio::select! {
@@ -141,8 +149,6 @@ impl Outbound {
 
     /// Carries one connection to its end.
     async fn carry(&self, tcp: &TcpStream, mut route: Route, access: &mut Access) {
-        // what the application writes is a message already: waiting for more only delays it
-        let _ = tcp.set_nodelay(true);
         let mut said = Said::default();
         let opened = self.reach(tcp, &mut route, &mut said, access).await;
         match opened {
@@ -323,4 +329,19 @@ fn millis_until(deadline: Instant) -> u32 {
     let left = deadline.saturating_duration_since(Instant::now()).as_millis();
     // 0 would mean without end
     u32::try_from(left).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_is_sent_without_delay() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = without_delay(listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
 }

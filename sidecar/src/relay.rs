@@ -15,18 +15,22 @@ use crate::access::Meter;
 use bytes::Bytes;
 use causeway_transport::{ConnectionError, ReadError, RecvStream, SendStream, WriteError, close_reason};
 use causeway_wire::CloseCode;
+use quic::Next;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
+use tcp::More;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 /// After so many bytes without having to wait, a relay lets others run.
 const TURN: usize = 512 << 10;
+/// Up to so many bytes, it pays to see whether they are a stream's last: then they leave in one segment with the FIN.
+const SHORT: usize = 16 << 10;
 /// How often an idle stream is looked at whose peer has said all.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -178,12 +182,17 @@ async fn stopped(send: &mut SendStream, heard_all: &AtomicBool) -> End {
 }
 
 async fn from_peer(recv: &mut RecvStream, tcp: &TcpStream, meter: &Meter) -> Result<(), End> {
-    let mut turn = 0;
-    while let Some(mut chunks) = quic::read_ready(recv).await? {
+    let (mut turn, mut next) = (0, Next::Unknown);
+    while let Next::Unknown = next {
+        let Some(mut chunks) = quic::read_ready(recv).await? else { break };
+        if count_of(&chunks) <= SHORT {
+            next = quic::look(recv, &mut chunks).await;
+        }
         let mut count = count_of(&chunks);
+        let more = if matches!(next, Next::End) { More::No } else { More::Perhaps };
         let lost = tokio::select! {
             biased;
-            written = tcp::write_all(tcp, &mut chunks) => { written?; None }
+            written = tcp::write_all(tcp, &mut chunks, more) => { written?; None }
             // while the application does not read, nobody reads the stream either
             end = quic::ended(recv) => Some(end),
         };
@@ -191,15 +200,18 @@ async fn from_peer(recv: &mut RecvStream, tcp: &TcpStream, meter: &Meter) -> Res
             None => {}
             Some(End::Connection(_)) => {
                 // the peer may have said all before, and been told that all is here
-                let more = quic::read_all(recv).await?;
-                count += count_of(&more);
-                chunks.extend(more);
-                tcp::write_all(tcp, &mut chunks).await?;
+                let rest = quic::read_all(recv).await?;
+                count += count_of(&rest);
+                chunks.extend(rest);
+                tcp::write_all(tcp, &mut chunks, More::No).await?;
             }
             Some(end) => return Err(end),
         }
         meter.add_from_mesh(count);
         rest(&mut turn, count).await;
+    }
+    if let Next::Failed(error) = next {
+        return Err(error.into());
     }
     tcp::finish(tcp);
     Ok(())

@@ -85,6 +85,33 @@ pub(super) async fn read_ready(recv: &mut RecvStream) -> Result<Option<Vec<Bytes
     .await
 }
 
+/// What follows what was read.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// That is not known yet.
+    Unknown,
+    /// Nothing: the peer said all.
+    End,
+    /// The peer reset the stream, or the connection is gone. quinn would not tell it twice.
+    Failed(ReadError),
+}
+
+/// What follows `chunks`, as far as it is known without waiting; more of them are added.
+pub(super) async fn look(recv: &mut RecvStream, chunks: &mut Vec<Bytes>) -> Next {
+    poll_fn(|cx| {
+        Poll::Ready(match pin!(read_ready(recv)).poll(cx) {
+            Poll::Pending => Next::Unknown,
+            Poll::Ready(Ok(Some(more))) => {
+                chunks.extend(more);
+                Next::Unknown
+            }
+            Poll::Ready(Ok(None)) => Next::End,
+            Poll::Ready(Err(error)) => Next::Failed(error),
+        })
+    })
+    .await
+}
+
 /// What is left of a stream whose connection is gone, if it had arrived to the end.
 pub(super) async fn read_all(recv: &mut RecvStream) -> Result<Vec<Bytes>, ReadError> {
     let mut all = Vec::new();

@@ -2,8 +2,11 @@
 
 use super::slab;
 use bytes::{Buf, Bytes};
+use libc::MSG_MORE;
+use socket2::SockRef;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// How many chunks go into one `writev`.
@@ -25,8 +28,17 @@ pub(crate) async fn read_most(tcp: &TcpStream, most: usize) -> io::Result<Bytes>
     }
 }
 
+/// What comes after what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    /// Nobody knows: it is sent at once.
+    Perhaps,
+    /// [`finish`] follows without delay, and shall share the last segment.
+    No,
+}
+
 /// Writes all of `chunks`, which are empty afterwards.
-pub(super) async fn write_all(tcp: &TcpStream, chunks: &mut [Bytes]) -> io::Result<()> {
+pub(super) async fn write_all(tcp: &TcpStream, chunks: &mut [Bytes], more: More) -> io::Result<()> {
     let mut rest = chunks;
     loop {
         let done = rest.iter().take_while(|chunk| chunk.is_empty()).count();
@@ -34,7 +46,7 @@ pub(super) async fn write_all(tcp: &TcpStream, chunks: &mut [Bytes]) -> io::Resu
         if rest.is_empty() {
             return Ok(());
         }
-        match try_write(tcp, rest) {
+        match try_write(tcp, rest, more) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => advance(rest, count),
             Err(error) if again(&error) => tcp.writable().await?,
@@ -43,14 +55,19 @@ pub(super) async fn write_all(tcp: &TcpStream, chunks: &mut [Bytes]) -> io::Resu
     }
 }
 
-fn try_write(tcp: &TcpStream, chunks: &[Bytes]) -> io::Result<usize> {
+fn try_write(tcp: &TcpStream, chunks: &[Bytes], more: More) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); VECTORS];
     let mut count = 0;
     for (slice, chunk) in slices.iter_mut().zip(chunks) {
         *slice = IoSlice::new(chunk);
         count += 1;
     }
-    tcp.try_write_vectored(&slices[..count])
+    match more {
+        More::Perhaps => tcp.try_write_vectored(&slices[..count]),
+        More::No => tcp.try_io(Interest::WRITABLE, || {
+            SockRef::from(tcp).send_vectored_with_flags(&slices[..count], MSG_MORE)
+        }),
+    }
 }
 
 /// Takes the first `count` bytes off `chunks`.
@@ -76,7 +93,7 @@ fn again(error: &io::Error) -> bool {
 /// Says that nothing follows.
 pub(super) fn finish(tcp: &TcpStream) {
     // an error means that the connection is gone, which the other half is told
-    let _ = socket2::SockRef::from(tcp).shutdown(Shutdown::Write);
+    let _ = SockRef::from(tcp).shutdown(Shutdown::Write);
 }
 
 /// Makes the connection end in a reset when it is dropped.
