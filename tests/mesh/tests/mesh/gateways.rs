@@ -107,6 +107,12 @@ fn a_killed_gateway_breaks_nothing_and_the_learner_goes_on_serving() {
     traffic.go_on(200);
     let failures = traffic.end();
     assert!(failures.is_empty(), "{} failures: {failures:?}", failures.len());
+    // that one is away is said once, not at each heartbeat
+    let voter = &iad.gateways[0].process;
+    wait_until(SOON, "the voter says that the learner is away", || {
+        voter.log().contains("lost a gateway of this cluster")
+    });
+    assert!(!voter.log().contains("openraft::"), "{}", voter.tail());
 }
 
 #[test]
