@@ -15,7 +15,7 @@ use crate::direct::own_addresses;
 use anyhow::Context;
 use causeway_client::{ClientConfig, ClientMetrics, Control, ControlConfig, Joined, bootstrap};
 use causeway_identity::{ClientAuth, server_config};
-use causeway_model::{Health, HostPort};
+use causeway_model::{Health, HostPort, WorkloadId};
 use causeway_runtime::{
     Drain, LogError, Metrics, Readiness, Tasks, TelemetryServer, bind_error, bind_tcp, control_runtime,
     files, init_logs, limits, shutdown_signal,
@@ -29,6 +29,7 @@ use parts::Parts;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Starts sidecars.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +122,7 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
         tasks: &tasks,
     };
     let cut = parts.start(&data, listeners, &metrics);
+    tasks.spawn("readiness", say_ready(readiness.clone(), control.workload(), tasks.token()));
     Ok(RunningSidecar {
         overlay: overlay.local_addr(),
         listen,
@@ -138,6 +140,13 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
         data,
         _end: end,
     })
+}
+
+async fn say_ready(readiness: Readiness, workload: WorkloadId, end: CancellationToken) {
+    tokio::select! {
+        () = readiness.wait() => tracing::info!(%workload, "the sidecar is ready"),
+        () = end.cancelled() => {}
+    }
 }
 
 /// The listeners, each with its place in the configuration, and what they are bound to.

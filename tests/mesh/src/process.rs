@@ -38,12 +38,35 @@ pub(crate) fn command(home: &Path, args: &[String]) -> Command {
 impl Process {
     /// Starts `causeway ARGS`; what it says is appended to `NAME.log` in `home`.
     pub fn start(home: &Path, name: &str, args: &[String]) -> Self {
+        Self::spawn(home, name, command(home, args))
+    }
+
+    /// Starts the shell's command `line`, in which `causeway` is the binary under test; its output goes where that of
+    /// [`start`](Self::start) does.
+    pub fn shell(home: &Path, name: &str, line: &str) -> Self {
+        let folders = [binary().parent().expect("the binary lies in a folder").as_os_str().to_owned()];
+        let usual = std::env::var_os("PATH").unwrap_or_default();
+        let path =
+            std::env::join_paths(folders.into_iter().map(Into::into).chain(std::env::split_paths(&usual)));
+        let mut command = Command::new("sh");
+        command
+            .args(["-ec", line])
+            .current_dir(home)
+            .env("HOME", home)
+            .env("CAUSEWAY_CONTEXT_DIR", home.join("contexts"))
+            .env("PATH", path.expect("folders without a colon"))
+            .stdin(Stdio::null());
+        leash(&mut command);
+        Self::spawn(home, name, command)
+    }
+
+    fn spawn(home: &Path, name: &str, mut command: Command) -> Self {
         let log = home.join(format!("{name}.log"));
         let file = OpenOptions::new().append(true).create(true).open(&log).expect("a log file");
-        let mut command = command(home, args);
         command.stdout(file.try_clone().expect("a second handle")).stderr(file);
-        let child =
-            command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {:?}: {error}", command.get_program()));
         Self { name: name.to_owned(), log, child, exited: None }
     }
 

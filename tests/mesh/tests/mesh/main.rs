@@ -14,6 +14,7 @@ mod gateways;
 mod hostile;
 mod links;
 mod protocol;
+mod readme;
 mod roles;
 mod secrecy;
 mod spread;

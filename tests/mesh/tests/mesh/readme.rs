@@ -1,0 +1,120 @@
+//! The README's "Two clusters by hand", command by command, as a newcomer types them.
+
+use causeway_test_mesh::{Mesh, Process, SOON, loopback, skip, wait_until};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Command, Stdio};
+
+const README: &str = include_str!("../../../../README.md");
+const CHAPTER: &str = "## Two clusters by hand";
+/// What the commands need beside causeway.
+const PROGRAMS: [&str; 3] = ["sh", "curl", "python3"];
+/// The addresses of the README, which may be in use here, those first that begin like another one.
+const ADDRESSES: [&str; 7] =
+    ["127.0.1.10", "127.0.2.10", "127.0.1.1", "127.0.1.2", "127.0.2.1", "127.0.2.2", "127.0.0.1"];
+
+/// The commands of the chapter, continued lines joined.
+fn commands() -> Vec<String> {
+    let chapter = README.split(CHAPTER).nth(1).expect("the chapter is there");
+    let chapter = chapter.split("\n## ").next().unwrap();
+    let blocks = chapter.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let joined = blocks.map(|block| block.replace("\\\n", " ")).collect::<String>();
+    joined.lines().map(|line| line.strip_prefix("$ ").expect("a prompt").to_owned()).collect()
+}
+
+/// The value of `flag` in a command line.
+fn flag<'a>(line: &'a str, flag: &str) -> Option<&'a str> {
+    let mut words = line.split_whitespace().skip_while(|word| *word != flag);
+    words.nth(1)
+}
+
+fn is_there(program: &str) -> bool {
+    let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    // a shell that does not know the option is there too
+    version.is_ok()
+}
+
+/// A newcomer's terminals.
+struct Terminals {
+    /// What runs on, in the order of the README: gateways, the server, sidecars.
+    running: Vec<Process>,
+    mesh: Mesh,
+    /// What each command said that has ended.
+    said: Vec<(String, String)>,
+}
+
+impl Terminals {
+    fn shell(&self, line: &str) -> Process {
+        let name = format!("command-{}", self.running.len() + self.said.len());
+        Process::shell(self.mesh.dir(), &name, line)
+    }
+
+    /// Types one command; what serves stays, and everything else must succeed the first time.
+    fn type_in(&mut self, line: &str) {
+        if let Some(cluster) = flag(line, "--cluster") {
+            let context = flag(line, "--context").unwrap_or(cluster);
+            let gateway = self.shell(&format!("exec {line}"));
+            gateway.wait_log("the gateway is ready");
+            self.running.push(gateway);
+            self.mesh.ok(&["status", "--context", context]);
+        } else if line.starts_with("causeway sidecar") {
+            let sidecar = self.shell(&format!("exec {line}"));
+            sidecar.wait_log("the sidecar is ready");
+            self.running.push(sidecar);
+        } else if line.starts_with("python3 -m http.server") {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let address = format!("{}:{}", words[words.len() - 2], words[words.len() - 1]);
+            self.running.push(self.shell(&format!("exec {line}")));
+            wait_until(SOON, "the server listens", || TcpStream::connect(&address).is_ok());
+        } else {
+            let mut command = self.shell(line);
+            let exit = command.wait_exit(SOON);
+            assert_eq!(exit.code(), Some(0), "{line}:\n{}", command.tail());
+            self.said.push((line.to_owned(), command.log()));
+        }
+    }
+
+    /// What the command that begins with `start` said.
+    fn said(&self, start: &str) -> &str {
+        &self.said.iter().find(|(line, _)| line.starts_with(start)).expect(start).1
+    }
+}
+
+#[test]
+fn two_clusters_by_hand_work_as_they_are_written() {
+    const NAME: &str = "readme::two_clusters_by_hand_work_as_they_are_written";
+    if let Some(missing) = PROGRAMS.iter().find(|program| !is_there(program)) {
+        return skip(NAME, &format!("there is no {missing}"));
+    }
+    let mesh = Mesh::new("readme");
+    let folder = mesh.path("cw").display().to_string();
+    let mine: Vec<Ipv4Addr> = ADDRESSES.iter().map(|_| loopback()).collect();
+    let mut terminals = Terminals { mesh, running: Vec::new(), said: Vec::new() };
+    let commands: Vec<String> = commands()
+        .into_iter()
+        .map(|line| {
+            let line = line.replace("/tmp/cw", &folder);
+            ADDRESSES.iter().zip(&mine).fold(line, |line, (old, new)| line.replace(old, &new.to_string()))
+        })
+        .collect();
+    assert!(commands.len() >= 11, "{commands:?}");
+    for line in &commands {
+        terminals.type_in(line);
+    }
+
+    assert!(terminals.said("curl").contains("Directory listing for /"), "{}", terminals.said("curl"));
+    let services = terminals.said("causeway services");
+    let row = services.lines().find(|line| line.contains("orders.shop")).expect(services);
+    for part in ["phx", "us-phoenix-1", "AD-1", "1/1"] {
+        assert!(row.contains(part), "{part} is not in {row}");
+    }
+
+    // "Kill either gateway of either cluster and curl again"
+    let curl = commands.iter().find(|line| line.starts_with("curl")).unwrap();
+    for (killed, gateway) in [(0, "of iad"), (3, "of phx")] {
+        assert!(commands[killed].contains("causeway gateway"), "{gateway}");
+        terminals.running[killed].kill();
+        let before = terminals.said.len();
+        terminals.type_in(curl);
+        assert!(terminals.said[before].1.contains("Directory listing for /"));
+    }
+}
