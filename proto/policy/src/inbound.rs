@@ -25,7 +25,7 @@ pub enum RefuseReason {
         /// What was asked for.
         service: ServiceName,
     },
-    /// The service is served, and its trust domain's exports do not name the peer's.
+    /// Whether it is served here or not, the exports do not name the peer's trust domain.
     #[error(
         "service {service} is not exported to trust domain {cluster}: export it to that cluster to allow this"
     )]
@@ -99,20 +99,20 @@ impl InboundPolicy {
 
     /// May `peer`, whose identity is proved, open a stream for `port` of `service`?
     ///
-    /// A peer of another trust domain is told that a service is unknown or not exported before anything is said about
-    /// its ports.
+    /// A peer of another trust domain learns nothing of a service that is not exported to it: not its ports, nor whether it is
+    /// served here.
     pub fn decide(&self, peer: &SpiffeId, service: &ServiceName, port: u16) -> Decision {
         if !matches!(peer.role(), SpiffeRole::Workload { .. }) {
             return Decision::Refuse(RefuseReason::NotAWorkload { peer: peer.clone() });
         }
-        let Some(ports) = self.served.get(service) else {
-            return Decision::Refuse(RefuseReason::ServiceUnknown { service: service.clone() });
-        };
         let domain = peer.trust_domain();
         if *domain != self.own && !self.exports.allows(service, domain) {
             let (service, cluster) = (service.clone(), domain.clone());
             return Decision::Refuse(RefuseReason::NotExported { service, cluster });
         }
+        let Some(ports) = self.served.get(service) else {
+            return Decision::Refuse(RefuseReason::ServiceUnknown { service: service.clone() });
+        };
         if ports.protocol(port).is_none() {
             return Decision::Refuse(RefuseReason::PortUnknown { service: service.clone(), port });
         }
@@ -163,6 +163,8 @@ mod tests {
             (phx, "/ns/shop/sa/web", "db.shop", 1, "not-exported"),
             (phx, "/ns/shop/sa/web", "gone.shop", 80, "service-unknown"),
             (lhr, "/ns/shop/sa/web", "pay.shop", 80, "not-exported"),
+            (lhr, "/ns/shop/sa/web", "gone.shop", 80, "not-exported"),
+            (phx, "/ns/shop/sa/web", "never.heard", 80, "not-exported"),
             (own, "/causeway/gateway/0000000000000001", "pay.shop", 80, "not-a-workload"),
             (phx, "/causeway/gateway/0000000000000001", "pay.shop", 80, "not-a-workload"),
             (own, "/ns/shop/sa/web/x", "pay.shop", 80, "not-a-workload"),
