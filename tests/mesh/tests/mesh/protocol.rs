@@ -124,7 +124,8 @@ fn a_stream_is_judged_by_its_own_service_not_by_its_connection() {
         assert_eq!(ask(&connection, "open.shop", 80).await, StreamAnswer::Accepted);
         assert_eq!(ask(&connection, "open.shop", 81).await, refused(CloseCode::PortUnknown));
         assert_eq!(ask(&connection, "hidden.shop", 81).await, refused(CloseCode::NotExported));
-        assert_eq!(ask(&connection, "nobody.shop", 80).await, refused(CloseCode::ServiceUnknown));
+        // nor is a linked cluster told which services there are
+        assert_eq!(ask(&connection, "nobody.shop", 80).await, refused(CloseCode::NotExported));
 
         // garbage ends its stream, not the connection
         for garbage in [&[0xff; 600][..], &[0, 0, 0, 4, 0, 1, 2, 3], &[0, 0, 0x20, 0, 0, 2, 0, 1]] {
