@@ -2,10 +2,17 @@
 
 use super::SessionError;
 use super::session::Session;
+use causeway_catalog::Catalog;
 use causeway_model::{ClusterId, GatewayFacts, ServiceHandle, ServiceName, TrustDomain};
 use causeway_wire::ctl::{Bundles, ExportedTo, Gateways, Keys};
 use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, ServiceView};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// To which trust domains each of `services` is exported.
+fn exported(catalog: &Catalog, services: &BTreeSet<ServiceName>) -> Vec<(ServiceName, Vec<TrustDomain>)> {
+    let domains = |service: &ServiceName| catalog.export_domains(service).into_iter().collect();
+    services.iter().map(|service| (service.clone(), domains(service))).collect()
+}
 
 /// What was told last.
 #[derive(Default)]
@@ -45,10 +52,11 @@ impl Session<'_> {
             self.told.gateways.clone_from(&gateways);
             self.out.send(Gateways { gateways }).await?;
         }
-        let bundles = self.hub.bundles();
+        let catalog = self.hub.catalog();
+        let bundles = self.hub.bundles(&catalog);
         if bundles != self.told.bundles {
             self.told.bundles.clone_from(&bundles);
-            self.out.send(Bundles { bundles }).await?;
+            self.out.send(Bundles { revision: catalog.revision(), bundles }).await?;
         }
         let Some(probe_key) = self.hub.probe_secret(self.sidecar.workload) else { return Ok(()) };
         let keys = (self.hub.cid_secrets(), probe_key);
@@ -64,10 +72,11 @@ impl Session<'_> {
         if !self.registered {
             return Ok(());
         }
-        let services = self.hub.exported(&self.serves);
+        let catalog = self.hub.catalog();
+        let services = exported(&catalog, &self.serves);
         if self.told.exported.as_ref() != Some(&services) {
             self.told.exported = Some(services.clone());
-            self.out.send(ExportedTo { services }).await?;
+            self.out.send(ExportedTo { revision: catalog.revision(), services }).await?;
         }
         Ok(())
     }

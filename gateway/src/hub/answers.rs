@@ -6,7 +6,7 @@ use causeway_catalog::{Catalog, ExportTo, Link, MergeRule};
 use causeway_federation::{LeftOut, Merged, PeerOffer, merge_offers};
 use causeway_model::{
     ClusterFacts, ClusterId, ClusterName, GatewayFacts, GatewayRole, Health, Locality, NodeId, ServiceHandle,
-    ServiceName, SpiffeId, TrustDomain, WorkloadId,
+    ServiceName, SpiffeId, WorkloadId,
 };
 use causeway_presence::Row;
 use causeway_wire::cid::rendezvous;
@@ -72,13 +72,12 @@ impl Hub {
     }
 
     /// The trust bundles of this cluster and of every linked one.
-    pub(crate) fn bundles(&self) -> Vec<BundleView> {
-        let catalog = self.catalog();
+    pub(crate) fn bundles(&self, catalog: &Catalog) -> Vec<BundleView> {
         let linked = catalog.links().map(|link| BundleView {
             trust_domain: link.peer.trust_domain.clone(),
             roots: link.roots.clone(),
         });
-        std::iter::once(self.own_bundle(&catalog)).chain(linked).collect()
+        std::iter::once(self.own_bundle(catalog)).chain(linked).collect()
     }
 
     /// The trust bundle of this cluster.
@@ -87,13 +86,6 @@ impl Hub {
         let roots =
             catalog.cluster().map_or_else(|| self.node.roots().to_vec(), |cluster| cluster.ca.roots.clone());
         BundleView { trust_domain, roots }
-    }
-
-    /// To which trust domains each of `services` is exported.
-    pub(crate) fn exported(&self, services: &BTreeSet<ServiceName>) -> Vec<(ServiceName, Vec<TrustDomain>)> {
-        let catalog = self.catalog();
-        let domains = |service: &ServiceName| catalog.export_domains(service).into_iter().collect();
-        services.iter().map(|service| (service.clone(), domains(service))).collect()
     }
 
     /// A service as every cluster offers it, for a client in `here`.

@@ -8,7 +8,7 @@
 use crate::codec::messages;
 use crate::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceView, VersionInfo};
 use causeway_model::{
-    ClusterFacts, ClusterId, Epoch, GatewayFacts, Health, Locality, NodeId, PortSet, ServiceName,
+    ClusterFacts, ClusterId, Epoch, GatewayFacts, Health, Locality, NodeId, PortSet, Revision, ServiceName,
     TrustDomain, WorkloadId,
 };
 use serde::{Deserialize, Serialize};
@@ -201,6 +201,8 @@ pub struct Gateways {
 /// The trust bundles of the own cluster and of every linked one: replaces what was said before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bundles {
+    /// The revision of the registry that they are of: older ones do not replace newer ones, whichever gateway tells them.
+    pub revision: Revision,
     /// The bundles.
     pub bundles: Vec<BundleView>,
 }
@@ -208,6 +210,8 @@ pub struct Bundles {
 /// To which trust domains each service of the cluster that this workload serves is exported: replaces what was said before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExportedTo {
+    /// The revision of the registry that this is of, as in [`Bundles`].
+    pub revision: Revision,
     /// The services and the trust domains that may call them.
     pub services: Vec<(ServiceName, Vec<TrustDomain>)>,
 }

@@ -10,7 +10,9 @@ use crate::bootstrap::{Enroller, Joined};
 use crate::metrics::ClientMetrics;
 use crate::state::{Known, StateDir};
 use causeway_identity::{BundleStore, Svid, SvidSource, TrustBundle};
-use causeway_model::{ClusterFacts, Epoch, GatewayFacts, NodeId, ServiceName, TrustDomain, WorkloadId};
+use causeway_model::{
+    ClusterFacts, Epoch, GatewayFacts, NodeId, Revision, ServiceName, TrustDomain, WorkloadId,
+};
 use causeway_transport::{Attachment, Overlay};
 use causeway_wire::CidKeys;
 use causeway_wire::ctl::{Register, ToSidecar};
@@ -68,8 +70,8 @@ type Exported = (ServiceName, Vec<TrustDomain>);
 /// What gateways say of the cluster as a whole, by which those that lag behind are known.
 #[derive(Default)]
 struct Words {
-    bundles: Precedence<Vec<TrustBundle>>,
-    exports: Precedence<Vec<Exported>>,
+    bundles: Precedence,
+    exports: Precedence,
 }
 
 /// A number by which equal words are known.
@@ -174,10 +176,6 @@ impl Picture {
     /// The session with `node` has ended: what it said of services counts for less now.
     pub(super) fn lost(&self, node: NodeId) {
         self.set_session(node, None);
-        let (mut words, now) = (self.words(), Instant::now());
-        words.bundles.leave(node, now);
-        words.exports.leave(node, now);
-        drop(words);
         if self.views.leave(node) {
             self.services_changed();
         }
@@ -187,17 +185,8 @@ impl Picture {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what lost gateways said of services, where others have said something for a while; the same for the words of
-    /// lost gateways on bundles and exports, where all others contradict them.
+    /// Forgets what lost gateways said of services, where others have said something for a while.
     pub(super) fn expire(&self, now: Instant) {
-        let mut words = self.words();
-        if let Some(bundles) = words.bundles.expire(now) {
-            self.believe(bundles);
-        }
-        if let Some(exports) = words.exports.expire(now) {
-            self.exported.send_if_modified(|known| learn_exports(known, exports));
-        }
-        drop(words);
         if self.views.expire(now) {
             self.services_changed();
         }
@@ -212,10 +201,10 @@ impl Picture {
     pub(super) fn learn(&self, node: NodeId, message: ToSidecar) -> bool {
         let acceptable = match message {
             ToSidecar::Gateways(told) => self.learn_gateways(told.gateways),
-            ToSidecar::Bundles(told) => self.learn_bundles(node, told.bundles),
+            ToSidecar::Bundles(told) => self.learn_bundles(told.revision, told.bundles),
             ToSidecar::Service(view) => self.learn_service(node, view),
             ToSidecar::ExportedTo(told) => {
-                self.learn_exported(node, told.services);
+                self.learn_exported(told.revision, told.services);
                 true
             }
             ToSidecar::InstancesGone(told) => {
@@ -257,9 +246,9 @@ impl Picture {
         true
     }
 
-    /// Believes the bundles that a gateway told, unless its own cluster's is missing or another gateway is ahead of it. One that
-    /// cannot be used is left out.
-    fn learn_bundles(&self, node: NodeId, mut told: Vec<BundleView>) -> bool {
+    /// Believes the bundles that a gateway told, unless its own cluster's is missing, or they are of an older revision than those that
+    /// are believed. One that cannot be used is left out.
+    fn learn_bundles(&self, revision: Revision, mut told: Vec<BundleView>) -> bool {
         told.sort_by(|a, b| a.trust_domain.cmp(&b.trust_domain));
         let parts: Vec<_> = told.iter().map(|view| (view.trust_domain.as_str(), &view.roots)).collect();
         let print = fingerprint(&parts);
@@ -274,8 +263,7 @@ impl Picture {
         }
         // held while they are taken over, so that another session's cannot come between
         let mut words = self.words();
-        let word = words.bundles.take(node, print, usable, Instant::now());
-        word.is_none_or(|bundles| self.believe(bundles))
+        !words.bundles.take(revision, print) || self.believe(usable)
     }
 
     fn believe(&self, bundles: Vec<TrustBundle>) -> bool {
@@ -287,7 +275,7 @@ impl Picture {
         true
     }
 
-    fn learn_exported(&self, node: NodeId, mut told: Vec<Exported>) {
+    fn learn_exported(&self, revision: Revision, mut told: Vec<Exported>) {
         // a gateway that names no service knows nothing, rather than that nothing is exported
         if told.is_empty() {
             return;
@@ -295,8 +283,8 @@ impl Picture {
         told.iter_mut().for_each(|(_, domains)| domains.sort());
         told.sort();
         let mut words = self.words();
-        if let Some(exports) = words.exports.take(node, fingerprint(&told), told, Instant::now()) {
-            self.exported.send_if_modified(|known| learn_exports(known, exports));
+        if words.exports.take(revision, fingerprint(&told)) {
+            self.exported.send_if_modified(|known| learn_exports(known, told));
         }
     }
 

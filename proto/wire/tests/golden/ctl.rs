@@ -2,7 +2,7 @@
 
 use crate::messages::Examples;
 use crate::nouns::*;
-use causeway_model::{Epoch, Health, NodeId, WorkloadId};
+use causeway_model::{Epoch, Health, NodeId, Revision, WorkloadId};
 use causeway_wire::ctl::*;
 use causeway_wire::view::{Offer, ServiceView};
 
@@ -41,11 +41,17 @@ pub(crate) fn to_sidecar() -> Examples<ToSidecar> {
         .with("registered", Registered { request: 4 })
         .with("refused", refusal())
         .with("gateways", Gateways { gateways: gateways() })
-        .with("bundles", Bundles { bundles: vec![bundle("iad.mesh"), bundle("phx.mesh")] })
+        .with(
+            "bundles",
+            Bundles { revision: Revision(5), bundles: vec![bundle("iad.mesh"), bundle("phx.mesh")] },
+        )
         .with("service", service())
         .with(
             "exported-to",
-            ExportedTo { services: vec![(parsed("a.b"), vec![parsed("phx.mesh"), parsed("lhr.mesh")])] },
+            ExportedTo {
+                revision: Revision(u64::MAX),
+                services: vec![(parsed("a.b"), vec![parsed("phx.mesh"), parsed("lhr.mesh")])],
+            },
         )
         .with("instances-gone", InstancesGone { instances: instances() })
         .with("keys", Keys { cid_keys: cid_keys(), probe_key: probe_key() })
