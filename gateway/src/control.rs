@@ -9,7 +9,7 @@ mod register;
 mod session;
 mod tell;
 
-pub(crate) use issue::use_token;
+pub(crate) use issue::{Shown, prove, spend};
 
 use crate::hub::{Hub, Meter, TooMany};
 use causeway_model::SpiffeId;
@@ -68,7 +68,8 @@ impl Out {
 pub(crate) async fn serve(hub: Hub, connection: Connection, identity: Option<SpiffeId>) {
     let name =
         identity.as_ref().map_or_else(|| "a sidecar without a certificate".to_owned(), ToString::to_string);
-    let _open = match hub.open_session(identity.clone()) {
+    // strangers were counted with those of the other protocols
+    let _open = match identity.clone().map(|identity| hub.open_session(identity)).transpose() {
         Ok(open) => open,
         Err(full) => return refuse(&connection, &name, &full),
     };

@@ -3,7 +3,7 @@
 //! The hub owns the soft state of the process and answers every question about services and workloads from memory. It
 //! does no I/O itself: sessions with sidecars, siblings and linked clusters feed it and hear of changes through
 //! [`Hub::changes`]. Its parts: `hub/answers.rs` composes views, `hub/feed.rs` takes what sessions hear, `hub/drive.rs` runs the clocks
-//! and keeps the forwarder's tables, `hub/sessions.rs` says how many control connections there may be, `hub/metrics.rs` what sessions
+//! and keeps the forwarder's tables, `hub/sessions.rs` says how many connections there may be, `hub/metrics.rs` what sessions
 //! count.
 
 mod answers;
@@ -17,7 +17,7 @@ mod sessions;
 pub(crate) use drive::{cluster_addrs, drive, link_addrs};
 pub(crate) use feed::RefusedOffers;
 pub(crate) use metrics::Meter;
-pub(crate) use sessions::TooMany;
+pub(crate) use sessions::{MAX_SESSIONS, MAX_STRANGERS, TooMany};
 
 use crate::bucket::Bucket;
 use crate::forwarder::Forwarder;

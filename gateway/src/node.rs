@@ -4,6 +4,7 @@
 //! DATA-DIR/lock           held while a process runs
 //! DATA-DIR/node.json      cluster, node id, role, roots, the gateways it joined
 //! DATA-DIR/identity.pem   key and SVID (0600)
+//! DATA-DIR/join-key.der   the key that it asks to join with, until it has joined (0600)
 //! DATA-DIR/seal.key       the key that seals the certificate authority's key (0600; not for forwarders)
 //! DATA-DIR/registry/      the registry's replica
 //! ```
@@ -76,7 +77,7 @@ pub enum NodeError {
     },
     /// The directory belongs to a gateway of another role.
     #[error(
-        "the data directory {path} is that of a {found}, not of a {wanted}: a gateway's role is fixed when it joins; remove it from the cluster and join it anew"
+        "the data directory {path} is that of a {found}, not of a {wanted}: a gateway's role is fixed when it joins; join with a new --data-dir and a new token"
     )]
     OtherRole {
         /// The directory.
@@ -148,6 +149,8 @@ impl Node {
                 check_same(config, &file)?;
                 let seal = files.load_seal(config.seal_key_file.as_deref(), file.role)?;
                 let svid = files.load_identity(&file.spiffe_id())?;
+                // of a start that ended just before it would have done this
+                files.forget_join_key();
                 (file, svid, seal, None)
             }
             None => match &config.join {

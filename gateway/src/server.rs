@@ -5,7 +5,7 @@
 //! `causeway-link/1` gateways of a linked trust domain, and no forwarders, or a link token; `causeway-ctl/1` workloads of this
 //! trust domain, or a join token.
 
-use crate::hub::Hub;
+use crate::hub::{Hub, MAX_SESSIONS, MAX_STRANGERS};
 use crate::peers::Peers;
 use crate::{control, links};
 use causeway_model::{GatewayRole, NodeId, SpiffeId, SpiffeRole, TrustDomain};
@@ -17,8 +17,10 @@ use std::time::Duration;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections in handshake before new ones must prove their address (RFC 9000 section 8.1.2).
 const UNPROVEN: usize = 256;
-/// The most connections, those in handshake included. Those of sidecars have a lower limit of their own, so that gateways find room.
-const MAX_CONNECTIONS: usize = 50_000;
+/// What sidecars and strangers always leave to gateways of this cluster and of linked ones, and to handshakes.
+const MAX_OTHERS: usize = 10_000;
+/// The most connections, those in handshake included.
+const MAX_CONNECTIONS: usize = MAX_SESSIONS + MAX_STRANGERS + MAX_OTHERS;
 
 /// A protocol of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +137,13 @@ async fn dispatch(hub: &Hub, peers: &Peers, connection: &Connection) -> Result<(
         Err(error) => return Err((CloseCode::WrongIdentity, error.to_string())),
     };
     let caller = admit(protocol, identity.as_ref(), &hub.node.cluster().trust_domain)?;
+    // all three protocols take strangers, and nobody is known to be more than that yet
+    let _stranger = match caller {
+        Caller::Stranger => {
+            Some(hub.open_stranger().map_err(|full| (CloseCode::Overloaded, full.to_string()))?)
+        }
+        _ => None,
+    };
     match (protocol, caller) {
         (Protocol::Link, Caller::Gateway(id)) => {
             links::serve(hub.clone(), connection.clone(), Some(id)).await
@@ -153,6 +162,7 @@ async fn dispatch(hub: &Hub, peers: &Peers, connection: &Connection) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::fixture::{Fixture, SOON};
 
     #[test]
     fn every_role_on_every_protocol() {
@@ -197,5 +207,30 @@ mod tests {
             let id = SpiffeId::node(&own, role, NodeId(7));
             assert_eq!(admit(Protocol::Raft, Some(&id), &own), Ok(Caller::Sibling(NodeId(7), role)));
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn strangers_of_every_protocol_are_counted_and_keep_no_sidecar_away() {
+        let gateway = Fixture::start().await;
+        let hub = &gateway.hub;
+        let mut held = Vec::new();
+        for (protocol, count) in [(protocols::CTL, 1), (protocols::RAFT, 2), (protocols::LINK, 3)] {
+            held.push(gateway.dial(protocol, None).await);
+            gateway.shows(&format!("causeway_stranger_connections {count}")).await;
+        }
+        gateway.shows("causeway_control_connections 0").await;
+        let rest: Vec<_> = (3..MAX_STRANGERS).map(|_| hub.open_stranger().unwrap()).collect();
+        for protocol in [protocols::CTL, protocols::RAFT, protocols::LINK] {
+            let client = gateway.dial(protocol, None).await;
+            let closed = tokio::time::timeout(SOON, client.connection.closed()).await.unwrap();
+            let text = close_reason_text(&closed);
+            assert!(text.contains("overloaded") && text.contains("without a certificate"), "{text}");
+        }
+        let id = format!("spiffe://{}/ns/shop/sa/web", hub.node.cluster().trust_domain);
+        let _sidecar = gateway.connect(protocols::CTL, &hub.ca().unwrap(), &id.parse().unwrap()).await;
+        gateway.shows("causeway_control_connections 1").await;
+        drop((rest, held));
+        gateway.shows("causeway_stranger_connections 0").await;
+        gateway.stop().await;
     }
 }

@@ -5,7 +5,8 @@ use crate::membership::Membership;
 use crate::relay::read_frame;
 use causeway_model::TrustDomain;
 use causeway_transport::{
-    Connection, ConnectionError, FrameError, RecvStream, SendStream, close, close_reason, close_reason_text,
+    Connection, ConnectionError, FrameError, RecvStream, SendStream, TransportSettings, close, close_reason,
+    close_reason_text,
 };
 use causeway_wire::data::{DataHello, DataMessage, MAX_STREAM_HEADER};
 use causeway_wire::{CloseCode, Message};
@@ -71,12 +72,13 @@ pub(crate) async fn initiate(connection: &Connection, own: DataHello) -> Result<
     bounded(connection, CLIENT_PATIENCE, exchange).await
 }
 
-/// Hears the client, checks that it may be of the cluster that it names, and answers as `own`. On an error the connection is
-/// closed.
+/// Hears the client, checks that it may be of the cluster that it names, gives it the room of `transport`, and answers as `own`.
+/// On an error the connection is closed.
 pub(crate) async fn answer(
     connection: &Connection,
     peer: &TrustDomain,
     own: &Membership,
+    transport: &TransportSettings,
 ) -> Result<DataHello, HelloError> {
     let exchange = async {
         let (mut send, mut recv) = connection.accept_bi().await?;
@@ -84,6 +86,9 @@ pub(crate) async fn answer(
         if !plausible(&theirs, peer, own) {
             return Err(HelloError::Malformed(format!("cluster {} is not that of {peer}", theirs.cluster)));
         }
+        // before the answer, whose packet then says it too: were it in a packet of its own that is lost, the client had its
+        // answer and could open no stream until that packet is repeated
+        transport.let_in(connection);
         say(&mut send, own.hello(theirs.cluster)).await?;
         Ok(theirs)
     };

@@ -95,9 +95,9 @@ impl Inbound {
             tracing::warn!(%identity, reason = CloseCode::Overloaded.reason(), cause = text, "refused a peer");
             return close(&connection, CloseCode::Overloaded, &text);
         };
-        match hello::answer(&connection, identity.trust_domain(), &self.membership).await {
+        let domain = identity.trust_domain();
+        match hello::answer(&connection, domain, &self.membership, &self.transport).await {
             Ok(hello) => {
-                self.transport.let_in(&connection);
                 let until = vouched_until(&connection);
                 let peer = Arc::new(Peer::new(connection, hello.cluster, hello.instance, identity, until));
                 self.serve(&peer, &hello.direct).await;

@@ -4,8 +4,9 @@ use super::limits::Limits;
 use super::{Metered, Out, SessionError, refusal};
 use crate::hub::Hub;
 use causeway_catalog::{Outcome, Token, TokenKind, TokenUser, UseToken};
-use causeway_identity::{SVID_TTL, request_key_id};
+use causeway_identity::{ClusterCa, SVID_TTL, request_key_id};
 use causeway_model::{SpiffeId, WorkloadId};
+use causeway_store::ProposeError;
 use causeway_transport::{Connection, FrameReader, exporter};
 use causeway_wire::ctl::{Attach, Attached, Issued, Join, Renew, ToGateway};
 use causeway_wire::token::{EXPORTER_LABEL, token_id_text, verify_join_proof};
@@ -107,37 +108,35 @@ async fn next(input: &mut FrameReader) -> Result<Option<ToGateway>, SessionError
 
 async fn issue_by_token(hub: &Hub, connection: &Connection, join: &Join) -> Result<Issued, Refusal> {
     let refuse = |reason: &str, message: String| refusal(join.request, reason, message);
+    let told = |(reason, message): Told| refuse(&reason, message);
+    let shown = Shown { id: join.token, proof: &join.proof, csr: &join.csr };
+    let token = prove(hub, connection, shown).await.map_err(told)?;
     // a gateway that cannot sign must not use the token up
-    hub.ca().map_err(|error| refuse("cannot-sign", error.to_string()))?;
+    let ca = hub.ca().map_err(|error| refuse("cannot-sign", error.to_string()))?;
     // who lost the answer asks again with the same key, and uses nothing up
     let key = request_key_id(&join.csr).map_err(|error| refuse(error.reason(), error.to_string()))?;
     let user = TokenUser::Workload(WorkloadId(key));
-    let kind = use_token(hub, connection, join.token, &join.proof, &join.csr, user)
-        .await
-        .map_err(|(reason, message)| refuse(&reason, message))?;
-    let TokenKind::Workload { identity, .. } = kind else {
+    let TokenKind::Workload { identity, .. } = spend(hub, &token, user).await.map_err(told)? else {
         return Err(refuse("token-wrong-kind", "the token is not for a workload".into()));
     };
-    sign(hub, join.request, &join.csr, &identity)
+    sign(hub, &ca, join.request, &join.csr, &identity)
 }
 
-/// Checks a token's proof and uses it once.
-pub(crate) async fn use_token(
-    hub: &Hub,
-    connection: &Connection,
-    id: [u8; 8],
-    proof: &[u8; 32],
-    csr: &[u8],
-    user: TokenUser,
-) -> Result<TokenKind, (String, String)> {
-    let text = token_id_text(&id);
-    let unknown = || {
-        let message = format!(
-            "token {text} is not known to cluster {}, or its secret is wrong: make a new one with `causeway token create`",
-            hub.node.cluster().name
-        );
-        ("token-unknown".to_owned(), message)
-    };
+/// Why a token gives nothing: the stable word, and the message.
+type Told = (String, String);
+
+/// What a stranger shows.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) id: [u8; 8],
+    pub(crate) proof: &'a [u8; 32],
+    pub(crate) csr: &'a [u8],
+}
+
+/// The token whose secret the stranger proves to know. Nothing that it sent is parsed before that, nor is anything signed: a
+/// stranger makes a gateway compute two hashes.
+pub(crate) async fn prove(hub: &Hub, connection: &Connection, shown: Shown<'_>) -> Result<Token, Told> {
+    let Shown { id, proof, csr } = shown;
     if csr.len() > MAX_CSR {
         return Err((
             "csr-too-large".into(),
@@ -151,12 +150,8 @@ pub(crate) async fn use_token(
     let token: Token = match catalog.token(id.into()) {
         Some(token) => token.clone(),
         None => {
-            let current = hub
-                .registry
-                .current()
-                .await
-                .map_err(|error| (error.reason().to_owned(), error.to_string()))?;
-            current.token(id.into()).cloned().ok_or_else(unknown)?
+            let current = hub.registry.current().await.map_err(|error| failed(&error))?;
+            current.token(id.into()).cloned().ok_or_else(|| unknown(hub, &id))?
         }
     };
     let verifier = hub
@@ -164,20 +159,48 @@ pub(crate) async fn use_token(
         .mask_verifier(&id, token.verifier.0)
         .map_err(|error| ("cannot-sign".to_owned(), error.to_string()))?;
     if !verify_join_proof(&verifier, &bound, csr, proof) {
-        return Err(unknown());
+        return Err(unknown(hub, &id));
     }
+    Ok(token)
+}
+
+/// Uses a proven token once. What the registry would refuse is not proposed: a refused command is written to every disk of the
+/// cluster and to its audit as well, and who holds a spent token could do that as often as it likes. Nor is a use repeated
+/// there.
+pub(crate) async fn spend(hub: &Hub, token: &Token, user: TokenUser) -> Result<TokenKind, Told> {
     let told = |refusal: causeway_catalog::Refusal| (refusal.reason().to_owned(), refusal.to_string());
-    match token.check_for(user, causeway_runtime::clock::unix_now()) {
-        // by this very user perhaps, which the registry knows
-        Ok(()) | Err(causeway_catalog::Refusal::TokenUsedUp { .. }) => {}
-        Err(refusal) => return Err(told(refusal)),
+    let (id, now) = (token.id, causeway_runtime::clock::unix_now());
+    let usable = token.check_for(user, now);
+    if hub.catalog().used_by(id, user) || matches!(usable, Err(causeway_catalog::Refusal::TokenUsedUp { .. }))
+    {
+        // by this very user perhaps. The leader knows, and whether the token was revoked meanwhile
+        let current = hub.registry.current().await.map_err(|error| failed(&error))?;
+        let token = current.token(id).ok_or_else(|| unknown(hub, &id.0))?;
+        if current.used_by(id, user) {
+            return token.check_again(user, now).map(|()| token.kind.clone()).map_err(told);
+        }
+        token.check_for(user, now).map_err(told)?;
+    } else {
+        usable.map_err(told)?;
     }
-    let used = hub.propose("token holder", UseToken { id: id.into(), user }).await;
+    let used = hub.propose("token holder", UseToken { id, user }).await;
     match used.map(|proposed| proposed.outcome) {
         Ok(Outcome::Token { kind }) => Ok(kind),
         Ok(_) => Err(("internal".into(), "the registry answered something else".into())),
-        Err(error) => Err((error.reason().to_owned(), error.to_string())),
+        Err(error) => Err(failed(&error)),
     }
+}
+
+fn unknown(hub: &Hub, id: &[u8; 8]) -> Told {
+    let (text, cluster) = (token_id_text(id), &hub.node.cluster().name);
+    let message = format!(
+        "token {text} is not known to cluster {cluster}, or its secret is wrong: make a new one with `causeway token create`"
+    );
+    ("token-unknown".to_owned(), message)
+}
+
+fn failed(error: &ProposeError) -> Told {
+    (error.reason().to_owned(), error.to_string())
 }
 
 /// Issues a new SVID of the identity that the old one has.
@@ -186,11 +209,11 @@ pub(super) fn renew(hub: &Hub, identity: &SpiffeId, renew: &Renew) -> Result<Iss
         let message = format!("the certificate request has {} bytes, at most {MAX_CSR}", renew.csr.len());
         return Err(refusal(renew.request, "csr-too-large", message));
     }
-    sign(hub, renew.request, &renew.csr, identity)
+    let ca = hub.ca().map_err(|error| refusal(renew.request, "cannot-sign", error.to_string()))?;
+    sign(hub, &ca, renew.request, &renew.csr, identity)
 }
 
-fn sign(hub: &Hub, request: u32, csr: &[u8], identity: &SpiffeId) -> Result<Issued, Refusal> {
-    let ca = hub.ca().map_err(|error| refusal(request, "cannot-sign", error.to_string()))?;
+fn sign(hub: &Hub, ca: &ClusterCa, request: u32, csr: &[u8], identity: &SpiffeId) -> Result<Issued, Refusal> {
     let chain = ca
         .sign_svid(csr, identity, SystemTime::now(), SVID_TTL)
         .map_err(|error| refusal(request, error.reason(), error.to_string()))?;

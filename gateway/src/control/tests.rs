@@ -152,16 +152,17 @@ async fn frames_of_later_releases_are_counted() {
     gateway.stop().await;
 }
 
-/// Asks with `key` for what the single use of token 7 gives; the reason if it is refused.
-async fn join(gateway: &Fixture, key: &KeyPair) -> Result<(), String> {
+/// A sidecar without a certificate says `message`; the reason if it is refused.
+async fn ask(
+    gateway: &Fixture,
+    message: impl FnOnce(&causeway_transport::Connection) -> Join,
+) -> Result<(), String> {
     let client = gateway.dial(alpn::CTL, None).await;
     let (send, receive) = client.connection.open_bi().await.unwrap();
     let mut sidecar = Sidecar { client, writer: FrameWriter::new(send), reader: FrameReader::new(receive) };
     sidecar.say(Hello { version: VersionInfo::current(), workload: None }).await;
-    let (token, csr) = (7_u64.to_be_bytes(), key.csr().unwrap());
-    let bound = exporter(&sidecar.client.connection, EXPORTER_LABEL, b"").unwrap();
-    let proof = join_proof(&[7; 32], &bound, &csr);
-    sidecar.say(Join { request: 1, token, proof, csr }).await;
+    let message = message(&sidecar.client.connection);
+    sidecar.say(message).await;
     let answer = |message| match message {
         ToSidecar::Issued(_) => Some(Ok(())),
         ToSidecar::Refused(refusal) => Some(Err(refusal.reason)),
@@ -170,18 +171,88 @@ async fn join(gateway: &Fixture, key: &KeyPair) -> Result<(), String> {
     sidecar.hear(answer).await
 }
 
+/// Asks with `key` for what token 7 gives.
+async fn join(gateway: &Fixture, key: &KeyPair) -> Result<(), String> {
+    let (token, csr) = (7_u64.to_be_bytes(), key.csr().unwrap());
+    let joins = |connection: &causeway_transport::Connection| {
+        let bound = exporter(connection, EXPORTER_LABEL, b"").unwrap();
+        Join { request: 1, token, proof: join_proof(&[7; 32], &bound, &csr), csr }
+    };
+    ask(gateway, joins).await
+}
+
+/// Makes token 7 for `uses` workloads.
+async fn make_token(gateway: &Fixture, uses: u32) {
+    let id = 7_u64.to_be_bytes();
+    let verifier = Verifier(gateway.hub.node.mask_verifier(&id, [7; 32]).unwrap());
+    let kind = TokenKind::Workload { identity: self::id(gateway), services: Vec::new() };
+    let expires_at = causeway_runtime::clock::unix_now() + 600;
+    let token = CreateToken { id: id.into(), verifier, kind, uses, expires_at };
+    gateway.hub.propose("test", token).await.unwrap();
+}
+
+/// How often the registry was written to, and how much its audit has.
+fn written(gateway: &Fixture) -> (causeway_model::Revision, usize) {
+    let catalog = gateway.hub.catalog();
+    (catalog.revision(), catalog.audit().len())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lost_the_answer_may_ask_again_and_nobody_else_may() {
     let gateway = Fixture::start().await;
-    let id = 7_u64.to_be_bytes();
-    let verifier = Verifier(gateway.hub.node.mask_verifier(&id, [7; 32]).unwrap());
-    let kind = TokenKind::Workload { identity: self::id(&gateway), services: Vec::new() };
-    let expires_at = causeway_runtime::clock::unix_now() + 600;
-    let token = CreateToken { id: id.into(), verifier, kind, uses: 1, expires_at };
-    gateway.hub.propose("test", token).await.unwrap();
-    let (first, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    make_token(&gateway, 2).await;
+    let [first, second, other] = [(); 3].map(|()| KeyPair::generate().unwrap());
     assert_eq!(join(&gateway, &first).await, Ok(()));
+    let once = written(&gateway);
+    // while a use is left, and when none is
     assert_eq!(join(&gateway, &first).await, Ok(()));
-    assert_eq!(join(&gateway, &other).await, Err("token-used-up".to_owned()));
+    assert_eq!(written(&gateway), once);
+    assert_eq!(join(&gateway, &second).await, Ok(()));
+    let twice = written(&gateway);
+    assert!(twice > once);
+    for _ in 0..3 {
+        assert_eq!(join(&gateway, &first).await, Ok(()));
+        assert_eq!(join(&gateway, &other).await, Err("token-used-up".to_owned()));
+    }
+    assert_eq!(written(&gateway), twice, "a spent token writes nothing, and pushes nothing out of the audit");
+    // a token that is revoked is so for everybody
+    let id = 7_u64.to_be_bytes().into();
+    gateway.hub.propose("test", causeway_catalog::RevokeToken { id }).await.unwrap();
+    for key in [&first, &other] {
+        assert_eq!(join(&gateway, key).await, Err("token-revoked".to_owned()));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_stranger_is_parsed_before_its_proof() {
+    let gateway = Fixture::start().await;
+    make_token(&gateway, 1).await;
+    let rubbish = |token: u64, len| {
+        let join = Join { request: 1, token: token.to_be_bytes(), proof: [0; 32], csr: vec![0; len] };
+        ask(&gateway, |_| join)
+    };
+    assert_eq!(rubbish(7, 9000).await, Err("csr-too-large".to_owned()));
+    assert_eq!(rubbish(7, 100).await, Err("token-unknown".to_owned()));
+    assert_eq!(rubbish(8, 100).await, Err("token-unknown".to_owned()));
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_leader_no_registration_is_refused_for_good() {
+    let gateway = Fixture::start().await;
+    let sidecar =
+        session::Sidecar { identity: id(&gateway), workload: workload(&gateway), release: "1.0.0".into() };
+    let served = causeway_wire::ctl::ServedService {
+        name: "payments.shop".parse().unwrap(),
+        ports: vec!["8080/tcp".parse().unwrap()].try_into().unwrap(),
+        health: Health::Healthy,
+    };
+    let asked = Register { services: vec![served], ..register(1) };
+    let refused = register::register(&gateway.hub, &sidecar, &asked).await.unwrap_err();
+    assert_eq!(refused.reason, "service-unknown", "the leader says so");
+    gateway.hub.registry.shutdown().await.unwrap();
+    let refused = register::register(&gateway.hub, &sidecar, &asked).await.unwrap_err();
+    assert!(["no-quorum", "registry-failed", "timeout"].contains(&refused.reason.as_str()), "{refused:?}");
     gateway.stop().await;
 }

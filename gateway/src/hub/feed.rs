@@ -1,6 +1,6 @@
 //! What sessions hear: attached sidecars, and what linked clusters tell.
 
-use super::sessions::check_workload;
+use super::sessions::{Sessions, check_workload};
 use super::{Change, Hub, Peer, TooMany};
 use causeway_federation::{ImportChange, RefusedOffer};
 use causeway_model::{ClusterId, Health, ServiceHandle, ServiceName, SpiffeId, WorkloadId};
@@ -29,16 +29,26 @@ impl Hub {
         Ok(Held { hub: self.clone(), workload })
     }
 
-    /// A control connection begins, of `identity` or of a stranger; it is no longer counted when the guard is dropped.
-    pub(crate) fn open_session(&self, identity: Option<SpiffeId>) -> Result<OpenSession, TooMany> {
+    /// A control connection of `identity` begins; it is no longer counted when the guard is dropped.
+    pub(crate) fn open_session(&self, identity: SpiffeId) -> Result<OpenSession, TooMany> {
         let mut soft = self.soft();
-        soft.sessions.open(identity.as_ref())?;
-        self.note_sessions(soft.sessions.len());
+        soft.sessions.open(&identity)?;
+        self.note_sessions(&soft.sessions);
         Ok(OpenSession { hub: self.clone(), identity })
     }
 
-    fn note_sessions(&self, open: usize) {
-        self.metrics.control.set(i64::try_from(open).unwrap_or(i64::MAX));
+    /// A connection without a certificate begins, over any protocol; it is no longer counted when the guard is dropped.
+    pub(crate) fn open_stranger(&self) -> Result<OpenStranger, TooMany> {
+        let mut soft = self.soft();
+        soft.sessions.open_stranger()?;
+        self.note_sessions(&soft.sessions);
+        Ok(OpenStranger { hub: self.clone() })
+    }
+
+    fn note_sessions(&self, sessions: &Sessions) {
+        let count = |open| i64::try_from(open).unwrap_or(i64::MAX);
+        self.metrics.control.set(count(sessions.len()));
+        self.metrics.strangers.set(count(sessions.strangers()));
     }
 
     /// Something came from `workload` on its control connection.
@@ -168,14 +178,27 @@ impl Peer {
 /// A control connection, counted.
 pub(crate) struct OpenSession {
     hub: Hub,
-    identity: Option<SpiffeId>,
+    identity: SpiffeId,
 }
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
         let mut soft = self.hub.soft();
-        soft.sessions.close(self.identity.as_ref());
-        self.hub.note_sessions(soft.sessions.len());
+        soft.sessions.close(&self.identity);
+        self.hub.note_sessions(&soft.sessions);
+    }
+}
+
+/// A connection without a certificate, counted.
+pub(crate) struct OpenStranger {
+    hub: Hub,
+}
+
+impl Drop for OpenStranger {
+    fn drop(&mut self) {
+        let mut soft = self.hub.soft();
+        soft.sessions.close_stranger();
+        self.hub.note_sessions(&soft.sessions);
     }
 }
 

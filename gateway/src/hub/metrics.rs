@@ -12,6 +12,7 @@ type PerProtocol = Family<[(&'static str, &'static str); 1], Counter>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SessionMetrics {
     pub(super) control: Gauge,
+    pub(super) strangers: Gauge,
     delayed: PerProtocol,
     skipped: PerProtocol,
 }
@@ -21,8 +22,13 @@ impl SessionMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "control_connections",
-            "Control connections of sidecars that are open, those without a certificate included",
+            "Control connections of sidecars that are open",
             self.control.clone(),
+        );
+        registry.register(
+            "stranger_connections",
+            "Connections without a certificate that are open, over any protocol: who joins with a token, or has none",
+            self.strangers.clone(),
         );
         registry.register(
             "messages_delayed",
@@ -87,6 +93,7 @@ mod tests {
         let text = process.encode();
         for line in [
             "causeway_control_connections 0",
+            "causeway_stranger_connections 0",
             "causeway_frames_skipped_total{protocol=\"ctl\"} 6",
             "causeway_frames_skipped_total{protocol=\"link\"} 0",
             "causeway_messages_delayed_total{protocol=\"link\"} 1",

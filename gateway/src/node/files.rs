@@ -1,7 +1,7 @@
 //! The files of a gateway's data directory.
 
 use super::{NodeError, NodeFile};
-use causeway_identity::{SealKey, Svid};
+use causeway_identity::{KeyPair, SealKey, Svid};
 use causeway_model::{GatewayRole, SpiffeId};
 use causeway_runtime::files::{create_private_dir, lock_dir, read_limited, write_private};
 use causeway_runtime::{DirLock, DiskError};
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
+/// The name of the file with the key that a gateway joins with.
+const JOIN_KEY: &str = "join-key.der";
 
 /// An open data directory, locked for this process.
 pub(crate) struct Files {
@@ -80,8 +82,7 @@ impl Files {
 
     /// The SVID on disk, which must be that of `expected`.
     pub(crate) fn load_identity(&self, expected: &SpiffeId) -> Result<Svid, NodeError> {
-        const FIX: &str =
-            "restore it from a backup, or remove this gateway from the cluster and join it anew";
+        const FIX: &str = "restore it from a backup, or join with a new --data-dir and a new token";
         let path = self.path("identity.pem");
         let bytes =
             self.read(&path)?.ok_or_else(|| self.damaged("identity.pem", "it is missing".into(), FIX))?;
@@ -98,6 +99,30 @@ impl Files {
 
     pub(crate) fn save_identity(&self, svid: &Svid) -> Result<(), NodeError> {
         Ok(write_private(self.path("identity.pem"), svid.to_pem().as_bytes())?)
+    }
+
+    /// The key to join with: that of a start that was interrupted, or a new one, which is on disk when this returns.
+    pub(super) fn join_key(&self) -> Result<KeyPair, NodeError> {
+        let path = self.path(JOIN_KEY);
+        if let Some(bytes) = self.read(&path)? {
+            let fix = "delete it, and join with a new token if the cluster says that this one is used up";
+            return KeyPair::from_pkcs8(&bytes)
+                .map_err(|error| self.damaged(JOIN_KEY, error.to_string(), fix));
+        }
+        let key = KeyPair::generate().map_err(NodeError::identity("making this gateway's key"))?;
+        write_private(&path, &key.pkcs8())?;
+        Ok(key)
+    }
+
+    /// Removes the key to join with: what it was for is done, and the identity has it.
+    pub(super) fn forget_join_key(&self) {
+        let path = self.path(JOIN_KEY);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "the key that this gateway joined with cannot be removed");
+            }
+            _ => {}
+        }
     }
 
     /// The seal key: of the file that was named, else of the data directory. Forwarders have none.

@@ -1,30 +1,35 @@
 //! The first start of a further gateway: it joins with a token.
+//!
+//! Its key is on disk before it first asks: who lost the answer, by a crash perhaps, asks again with the same key, which is the
+//! same node and the same use of the token.
+
+mod search;
 
 use super::files::encode_roots;
 use super::{Files, NodeError, NodeFile};
 use crate::config::GatewayConfig;
 use causeway_identity::{BundleStore, KeyPair, SealKey, ServerRule, Svid, TrustBundle, client_config};
 use causeway_model::{GatewayFacts, GatewayRole, NodeId, SpiffeId};
-use causeway_transport::{BootstrapEndpoint, FrameReader, FrameWriter, close_reason_text, exporter, resolve};
+use causeway_transport::{
+    BootstrapEndpoint, Connection, FrameReader, FrameWriter, close_reason_text, exporter,
+};
 use causeway_wire::peer::{GatewayJoined, JoinGateway, PeerMessage};
 use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, join_proof};
 use causeway_wire::{CloseCode, alpn};
+use search::{Failure, search};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use tokio::time::timeout;
 
-/// How long each gateway of the token has for the whole of joining.
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// How long a handshake with a gateway of the token may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long it then has to answer: joining is a write to the registry, which may elect a leader meanwhile.
+const ANSWER: Duration = Duration::from_secs(10);
 
 pub(super) struct Joined {
     pub(super) file: NodeFile,
     pub(super) svid: Svid,
     pub(super) seal: Option<SealKey>,
-}
-
-/// An attempt that failed: a refusal ends the search, everything else lets the next gateway try.
-enum Failure {
-    Refused(String),
-    Unreachable(String),
 }
 
 /// Joins the cluster of `token`, through whichever of its gateways answers.
@@ -36,30 +41,19 @@ pub(super) async fn join(
 ) -> Result<Joined, NodeError> {
     let failed = |cause: String| NodeError::Join { cluster: token.core.cluster.to_string(), cause };
     check_token(config, token).map_err(failed)?;
-    let key = KeyPair::generate().map_err(NodeError::identity("making this gateway's key"))?;
-    let mut causes = Vec::new();
-    for host in &token.core.gateways {
-        let addrs = match resolve(host).await {
-            Ok(addrs) => addrs,
-            Err(error) => {
-                causes.push(format!("{host}: {error}"));
-                continue;
-            }
+    let key = files.join_key()?;
+    let attempt = async |addr| {
+        let connection = match timeout(CONNECT, connect(config, token, addr)).await {
+            Ok(connected) => connected.map_err(Failure::Unreachable)?,
+            Err(_) => return Err(Failure::Unreachable(format!("no handshake within {CONNECT:?}"))),
         };
-        for addr in addrs {
-            let attempt = ask(config, token, addr, &key, &facts);
-            match tokio::time::timeout(ATTEMPT, attempt).await {
-                Ok(Ok(joined)) => return keep(config, joined, key, files),
-                Ok(Err(Failure::Refused(cause))) => return Err(failed(cause)),
-                Ok(Err(Failure::Unreachable(cause))) => causes.push(format!("{addr}: {cause}")),
-                Err(_) => causes.push(format!("{addr}: no answer within {} s", ATTEMPT.as_secs())),
-            }
+        match timeout(ANSWER, ask(config, token, &connection, &key, &facts)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::NotNow(format!("no answer within {ANSWER:?}"))),
         }
-    }
-    Err(failed(format!(
-        "no gateway of the token answers ({}); check that its UDP port is open from here and that it runs",
-        causes.join("; ")
-    )))
+    };
+    let joined = search(&token.core.gateways, attempt).await.map_err(failed)?;
+    keep(config, joined, key, files)
 }
 
 fn check_token(config: &GatewayConfig, token: &JoinToken) -> Result<(), String> {
@@ -93,33 +87,32 @@ fn check_token(config: &GatewayConfig, token: &JoinToken) -> Result<(), String> 
     }
 }
 
-async fn ask(
-    config: &GatewayConfig,
-    token: &JoinToken,
-    addr: SocketAddr,
-    key: &KeyPair,
-    facts: &impl Fn(NodeId) -> GatewayFacts,
-) -> Result<GatewayJoined, Failure> {
-    let lost = |what: &str, error: &dyn std::fmt::Display| Failure::Unreachable(format!("{what}: {error}"));
+async fn connect(config: &GatewayConfig, token: &JoinToken, addr: SocketAddr) -> Result<Connection, String> {
     let any: IpAddr = if addr.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
     let local =
         config.listen.iter().map(SocketAddr::ip).find(|ip| ip.is_ipv4() == addr.is_ipv4()).unwrap_or(any);
     let endpoint = BootstrapEndpoint::bind(local, &config.transport)
-        .map_err(|error| lost("opening a socket", &error))?;
-    let tls = client_config(
-        ServerRule::Fingerprint(token.core.root_fingerprint),
-        &BundleStore::new(),
-        None,
-        alpn::RAFT,
-    )
-    .map_err(|error| lost("TLS", &error))?;
-    let connection = endpoint
+        .map_err(|error| format!("opening a socket: {error}"))?;
+    let rule = ServerRule::Fingerprint(token.core.root_fingerprint);
+    let tls = client_config(rule, &BundleStore::new(), None, alpn::RAFT)
+        .map_err(|error| format!("TLS: {error}"))?;
+    let connecting = endpoint
         .connect(addr, token.core.cluster_id, NodeId::ANY, tls, "gateway.mesh")
-        .map_err(|error| lost("connecting", &error))?
-        .await
-        .map_err(|error| Failure::Unreachable(close_reason_text(&error)))?;
+        .map_err(|error| format!("connecting: {error}"))?;
+    connecting.await.map_err(|error| close_reason_text(&error))
+}
+
+async fn ask(
+    config: &GatewayConfig,
+    token: &JoinToken,
+    connection: &Connection,
+    key: &KeyPair,
+    facts: &impl Fn(NodeId) -> GatewayFacts,
+) -> Result<GatewayJoined, Failure> {
+    // whatever is lost from here on may have been done
+    let lost = |what: &str, error: &dyn std::fmt::Display| Failure::NotNow(format!("{what}: {error}"));
     let bound =
-        exporter(&connection, EXPORTER_LABEL, b"").map_err(|error| lost("binding to the session", &error))?;
+        exporter(connection, EXPORTER_LABEL, b"").map_err(|error| lost("binding to the session", &error))?;
     let csr = key.csr().map_err(|error| lost("making a certificate request", &error))?;
     let own = facts(NodeId::ANY);
     let request = JoinGateway {
@@ -132,20 +125,14 @@ async fn ask(
         link_addrs: own.link_addrs,
     };
     let (send, receive) =
-        connection.open_bi().await.map_err(|error| Failure::Unreachable(close_reason_text(&error)))?;
+        connection.open_bi().await.map_err(|error| Failure::NotNow(close_reason_text(&error)))?;
     let (mut writer, mut reader) = (FrameWriter::new(send), FrameReader::new(receive));
     writer.send(&PeerMessage::from(request)).await.map_err(|error| lost("asking", &error))?;
     let answer = reader.next::<PeerMessage>().await.map_err(|error| lost("the answer", &error))?;
-    causeway_transport::close(&connection, CloseCode::Done, "joined");
+    causeway_transport::close(connection, CloseCode::Done, "joined");
     match answer {
         Some(PeerMessage::Joined(joined)) => check_answer(token, joined).map_err(Failure::Refused),
-        // without a leader another gateway may still reach one
-        Some(PeerMessage::Refused(refusal)) if refusal.reason == "no-quorum" => {
-            Err(Failure::Unreachable(refusal.message))
-        }
-        Some(PeerMessage::Refused(refusal)) => {
-            Err(Failure::Refused(format!("{} ({})", refusal.message, refusal.reason)))
-        }
+        Some(PeerMessage::Refused(refusal)) => Err(Failure::refused(&refusal)),
         _ => Err(Failure::Unreachable("it did not answer as a gateway does".into())),
     }
 }
@@ -201,5 +188,9 @@ fn keep(
     };
     files.save_identity(&svid)?;
     files.save_node(&file)?;
+    files.forget_join_key();
     Ok(Joined { file, svid, seal })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 //! Serving: what other gateways of this cluster ask and tell.
 
 use super::Peers;
-use crate::control::{refusal, use_token};
+use crate::control::{Shown, prove, refusal, spend};
 use crate::hub::Hub;
 use causeway_catalog::{AddGateway, AuditEntry, TokenKind, TokenUser, UpdateGateway};
-use causeway_identity::{GATEWAY_SVID_TTL, request_key_id};
+use causeway_identity::{ClusterCa, GATEWAY_SVID_TTL, request_key_id};
 use causeway_model::{GatewayFacts, GatewayRole, NodeId, SpiffeId};
 use causeway_presence::Message;
 use causeway_store::CallError;
@@ -45,7 +45,7 @@ impl Peers {
                 stream = connection.accept_uni() => match stream {
                     Ok(receive) => {
                         let (hub, tasks) = (hub.clone(), self.0.tasks.clone());
-                        tasks.spawn("gateway presence", read_presence(self.clone(), hub, node, receive));
+                        tasks.spawn("gateway presence", read_presence(self.clone(), hub, (node, role), receive));
                     }
                     Err(_) => return,
                 },
@@ -85,14 +85,14 @@ impl Peers {
 }
 
 /// A token for something else is told before it is used up.
-fn check_kind(hub: &Hub, join: &JoinGateway) -> Result<(), Refusal> {
-    let catalog = hub.catalog();
-    match catalog.token(join.token.into()).map(|token| &token.kind) {
-        Some(TokenKind::Gateway { role }) if *role != join.role => {
-            let message = format!("the token is for role {role}, and the gateway asks for {}", join.role);
+fn check_kind(kind: &TokenKind, asked: GatewayRole) -> Result<(), Refusal> {
+    match kind {
+        TokenKind::Gateway { role } if *role == asked => Ok(()),
+        TokenKind::Gateway { role } => {
+            let message = format!("the token is for role {role}, and the gateway asks for {asked}");
             Err(refusal(0, "token-wrong-kind", message))
         }
-        _ => Ok(()),
+        TokenKind::Workload { .. } => Err(refusal(0, "token-wrong-kind", "the token is for a workload")),
     }
 }
 
@@ -105,25 +105,17 @@ async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result
         let message = format!("a gateway has 1 to {MAX_ADDRS} addresses: give --listen or --advertise");
         return Err(refusal(0, "bad-addresses", message));
     }
+    let shown = Shown { id: join.token, proof: &join.proof, csr: &join.csr };
+    let token = prove(hub, connection, shown).await.map_err(refuse)?;
+    check_kind(&token.kind, join.role)?;
+    // a gateway that cannot sign must not use the token up
+    let ca = hub.ca().map_err(|error| refusal(0, "cannot-sign", error.to_string()))?;
     // who lost the answer asks again with the same key, and is the same node
     let key = request_key_id(&join.csr).map_err(|error| refusal(0, error.reason(), error.to_string()))?;
     let node = NodeId(key.max(1));
-    // a gateway that cannot sign must not use the token up
-    let chain = sign(hub, &join.csr, (node, join.role))?;
-    check_kind(hub, join)?;
-    let kind = use_token(hub, connection, join.token, &join.proof, &join.csr, TokenUser::Gateway(node))
-        .await
-        .map_err(refuse)?;
-    match kind {
-        TokenKind::Gateway { role } if role == join.role => {}
-        TokenKind::Gateway { role } => {
-            let message = format!("the token is for role {role}, and the gateway asks for {}", join.role);
-            return Err(refusal(0, "token-wrong-kind", message));
-        }
-        TokenKind::Workload { .. } => {
-            return Err(refusal(0, "token-wrong-kind", "the token is for a workload"));
-        }
-    }
+    let kind = spend(hub, &token, TokenUser::Gateway(node)).await.map_err(refuse)?;
+    check_kind(&kind, join.role)?;
+    let chain = sign(hub, &ca, &join.csr, (node, join.role))?;
     let facts = GatewayFacts {
         node,
         role: join.role,
@@ -132,9 +124,12 @@ async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result
         link_addrs: join.link_addrs.clone(),
     };
     let gateways = hub.gateways();
-    hub.propose(&format!("gateway {node}"), AddGateway { facts })
-        .await
-        .map_err(|error| refusal(0, error.reason(), error.to_string()))?;
+    // one that asks again is in the registry, which need not be told; it says itself where else it is reached by now
+    if hub.catalog().gateway(node).is_none_or(|known| known.role != join.role) {
+        hub.propose(&format!("gateway {node}"), AddGateway { facts })
+            .await
+            .map_err(|error| refusal(0, error.reason(), error.to_string()))?;
+    }
     hub.registry.add_learner(node).await.map_err(|error| refusal(0, error.reason(), error.to_string()))?;
     let seal_key = (join.role == GatewayRole::Gateway)
         .then(|| hub.node.seal().map(|seal| seal.to_hex().to_string()))
@@ -150,21 +145,22 @@ async fn admit(hub: &Hub, connection: &Connection, join: &JoinGateway) -> Result
     })
 }
 
-fn sign(hub: &Hub, csr: &[u8], (node, role): Sibling) -> Result<Vec<Vec<u8>>, Refusal> {
-    let ca = hub.ca().map_err(|error| refusal(0, "cannot-sign", error.to_string()))?;
+fn sign(hub: &Hub, ca: &ClusterCa, csr: &[u8], (node, role): Sibling) -> Result<Vec<Vec<u8>>, Refusal> {
     let id = SpiffeId::node(&hub.node.cluster().trust_domain, role, node);
     ca.sign_svid(csr, &id, SystemTime::now(), GATEWAY_SVID_TTL)
         .map_err(|error| refusal(0, error.reason(), error.to_string()))
 }
 
-/// A new SVID of the identity that the caller has. It may have been removed since it got the old one, which then is its last.
+/// A new SVID of the identity that the caller has, if the registry knows it. Forwarders ask for it; a signing gateway signs its
+/// own, and no answer here keeps it from that.
 fn renew(hub: &Hub, csr: &[u8], caller: Sibling) -> Result<Vec<Vec<u8>>, Refusal> {
     let (node, role) = caller;
     if hub.role_of(node) == Some(role) {
-        return sign(hub, csr, caller);
+        let ca = hub.ca().map_err(|error| refusal(0, "cannot-sign", error.to_string()))?;
+        return sign(hub, &ca, csr, caller);
     }
     let message = format!(
-        "the registry knows no {role} {node}: if it was removed, join it anew with a new --data-dir and a token of role {role}"
+        "the registry knows no {role} {node}: if it goes on, use a new --data-dir and a new token of role {role}"
     );
     Err(refusal(0, "gateway-unknown", message))
 }
@@ -231,8 +227,9 @@ impl Standing {
     }
 }
 
-/// Whether the audit has the removal of `node`. It keeps the newest commands only: a removal that it has forgotten counts as not
-/// heard of until the node's SVID ends, which nobody renews for it.
+/// Whether the audit has the removal of `node`. It keeps the newest 1,000 commands only: a removal that it has forgotten counts as
+/// not heard of. A forwarder gets nothing by that; a gateway may call again, for as long as its SVID is good, and while it has the
+/// seal key it signs itself new ones: what ends a hostile one is a new CA.
 fn was_removed<'a>(audit: impl Iterator<Item = &'a AuditEntry>, node: NodeId) -> bool {
     let subject = node.to_string();
     let mut removals = audit.filter(|entry| entry.command == REMOVAL && entry.refused.is_none());
@@ -251,7 +248,43 @@ fn may_call(role: GatewayRole, standing: Standing, method: Method) -> bool {
     method == Method::ReadIndex || role == GatewayRole::Gateway && gateway
 }
 
-async fn read_presence(peers: Peers, hub: Hub, node: NodeId, receive: RecvStream) {
+/// Whether a node whose certificate gives it `role`, and which the registry knows as `known`, may say `message`. No sidecar attaches
+/// to a forwarder, so it has no rows, and an honest one never says anything of them: it says that it lives, and asks for the rows
+/// of others.
+fn may_tell(role: GatewayRole, known: Option<GatewayRole>, message: &Message) -> bool {
+    match message {
+        Message::Deltas { .. } | Message::Snapshot { .. } => {
+            role == GatewayRole::Gateway && known != Some(GatewayRole::Forwarder)
+        }
+        Message::Hello { .. }
+        | Message::Digest { .. }
+        | Message::SnapshotRequest { .. }
+        | Message::Heartbeat { .. } => true,
+    }
+}
+
+/// Takes what a sibling says of its rows; why it is not believed if it is not.
+fn hear(
+    peers: &Peers,
+    hub: &Hub,
+    (node, role): Sibling,
+    presence: &[u8],
+) -> Result<(), (&'static str, String)> {
+    let message = causeway_wire::codec::from_slice::<Message>(presence)
+        .map_err(|error| (error.reason(), error.to_string()))?;
+    let known = hub.catalog().gateway(node).map(|gateway| gateway.role);
+    if !may_tell(role, known, &message) {
+        return Err(("wrong-role", format!("{role} {node} has no workloads: no sidecar attaches to it")));
+    }
+    if let Message::Hello { incarnation, .. } = &message {
+        peers.note(node, *incarnation);
+    }
+    let handled = hub.soft().presence.handle_message(Instant::now(), node, message);
+    handled.map_err(|error| (error.reason(), error.to_string()))
+}
+
+async fn read_presence(peers: Peers, hub: Hub, caller: Sibling, receive: RecvStream) {
+    let (node, _) = caller;
     let mut reader = FrameReader::new(receive);
     let mut meter = hub.metrics.meter("raft");
     let known = hub.gateways().iter().any(|gateway| gateway.node == node);
@@ -262,17 +295,7 @@ async fn read_presence(peers: Peers, hub: Hub, node: NodeId, receive: RecvStream
     while let Ok(Some(message)) = reader.next::<PeerMessage>().await {
         meter.skipped(reader.skipped());
         let PeerMessage::Presence(presence) = message else { continue };
-        let outcome = match causeway_wire::codec::from_slice(&presence.body) {
-            Ok(message) => {
-                if let Message::Hello { incarnation, .. } = &message {
-                    peers.note(node, *incarnation);
-                }
-                let handled = hub.soft().presence.handle_message(Instant::now(), node, message);
-                handled.map_err(|error| (error.reason(), error.to_string()))
-            }
-            Err(error) => Err((error.reason(), error.to_string())),
-        };
-        if let Err((reason, cause)) = outcome {
+        if let Err((reason, cause)) = hear(&peers, &hub, caller, &presence.body) {
             tracing::debug!(gateway = %node, reason, cause, "presence was not believed");
         }
         hub.presence_work.notify_one();

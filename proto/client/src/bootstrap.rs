@@ -15,7 +15,7 @@ use crate::config::ClientConfig;
 use crate::error::JoinError;
 use crate::state::{Known, Saved, StateDir};
 use crate::throttle::Throttle;
-use causeway_identity::{BundleStore, Svid, SvidSource, TrustBundle};
+use causeway_identity::{BundleStore, KeyPair, Svid, SvidSource, TrustBundle};
 use causeway_model::{ClusterFacts, ClusterId, TrustDomain};
 use causeway_runtime::Backoff;
 use causeway_transport::TransportSettings;
@@ -102,7 +102,15 @@ pub async fn bootstrap(
     };
     checks::same_cluster(&config, saved.known.as_ref())?;
     let identity = checks::usable_identity(&config, &saved, SystemTime::now())?;
-    let (bundles, services, enroller) = prepare(&config, ip, settings, saved.known, identity)?;
+    let key = match (&state, &identity) {
+        (Some(state), None) => state.join_key()?,
+        (state, _) => {
+            // of a start that ended just before it would have done this
+            state.iter().for_each(|state| state.forget_join_key());
+            KeyPair::generate()?
+        }
+    };
+    let (bundles, services, enroller) = prepare(&config, ip, settings, saved.known, (key, identity))?;
     let mut start = Start { config, bundles, services, state, enroller };
     let (cluster, attached) = start.until_attached().await?;
     start.enroller.close();
@@ -123,7 +131,7 @@ fn prepare(
     ip: IpAddr,
     settings: &TransportSettings,
     known: Option<Known>,
-    identity: Option<Svid>,
+    (key, identity): (KeyPair, Option<Svid>),
 ) -> Result<(BundleStore, Vec<ServiceView>, Enroller), JoinError> {
     let bundles = BundleStore::new();
     let saved_bundles: Vec<TrustBundle> = known.iter().flat_map(|known| known.bundles.clone()).collect();
@@ -136,8 +144,16 @@ fn prepare(
         return Err(JoinError::NoGateway { token, cluster });
     }
     let svid = identity.map(SvidSource::new);
-    let enroller =
-        Enroller::new(expected, config.token.clone(), hosts, svid, bundles.clone(), ip, settings.clone())?;
+    let enroller = Enroller::new(
+        expected,
+        config.token.clone(),
+        hosts,
+        key,
+        svid,
+        bundles.clone(),
+        ip,
+        settings.clone(),
+    );
     Ok((bundles, known.map(|known| known.services).unwrap_or_default(), enroller))
 }
 
@@ -175,6 +191,7 @@ impl Start {
             self.save(&cluster, &[])?;
             if let Some(state) = &self.state {
                 state.save_identity(&self.enroller.svid()?.current()).map_err(JoinError::from)?;
+                state.forget_join_key();
             }
         }
         let (cluster, attached) = self.enroller.attach(None).await?;

@@ -1,13 +1,15 @@
 //! The state folder: the identity and what was last learned, kept over a restart.
 //!
-//! Two files: `identity.pem` (key and SVID) and `state.json` (the cluster, its bundles and gateways, the services in use),
-//! both of mode 0600 and each written whole or not at all. The folder is locked for as long as the process lives.
+//! Two files: `identity.pem` (key and SVID) and `state.json` (the cluster, its bundles and gateways, the services in use); and
+//! while it joins `join-key.der`, the key that it asks with, so that a start after a lost answer is the same use of the token.
+//! All are of mode 0600 and each is written whole or not at all. The folder is locked for as long as the process lives.
 
 mod error;
 
 pub use error::StateError;
 
-use causeway_identity::{Svid, TrustBundle};
+use crate::error::JoinError;
+use causeway_identity::{KeyPair, Svid, TrustBundle};
 use causeway_model::{ClusterFacts, GatewayFacts};
 use causeway_runtime::files::{self, DirLock};
 use causeway_wire::view::ServiceView;
@@ -16,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// The name of the file with key and SVID.
 const IDENTITY: &str = "identity.pem";
+/// The name of the file with the key that a sidecar asks to join with.
+const JOIN_KEY: &str = "join-key.der";
 /// The name of the file with everything else.
 const STATE: &str = "state.json";
 /// The format that this release writes and reads.
@@ -79,6 +83,29 @@ impl StateDir {
     /// Writes key and SVID.
     pub(crate) fn save_identity(&self, svid: &Svid) -> Result<(), StateError> {
         Ok(files::write_private(self.dir.join(IDENTITY), svid.to_pem().as_bytes())?)
+    }
+
+    /// The key to join with: that of a start that was interrupted, or a new one, which is on disk when this returns.
+    pub(crate) fn join_key(&self) -> Result<KeyPair, JoinError> {
+        let path = self.dir.join(JOIN_KEY);
+        if let Some(bytes) = read(&path, MAX_IDENTITY)? {
+            let key = KeyPair::from_pkcs8(&bytes);
+            return Ok(key.map_err(|error| StateError::Damaged { path, cause: error.to_string() })?);
+        }
+        let key = KeyPair::generate()?;
+        files::write_private(&path, &key.pkcs8()).map_err(StateError::from)?;
+        Ok(key)
+    }
+
+    /// Removes the key to join with: what it was for is done, and the identity has it.
+    pub(crate) fn forget_join_key(&self) {
+        let path = self.dir.join(JOIN_KEY);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "the key that this sidecar joined with cannot be removed");
+            }
+            _ => {}
+        }
     }
 
     /// Writes what was learned. Services are left out where they would make the file too large to be read again.

@@ -2,6 +2,7 @@
 
 use crate::{
     AuditEntry, Catalog, ClusterState, Exported, Invite, InviteId, Link, Refusal, Service, Token, TokenId,
+    TokenUser,
 };
 use causeway_model::{
     ClusterId, ClusterName, GatewayFacts, NodeId, Revision, ServiceHandle, ServiceName, SpiffeId, TrustDomain,
@@ -108,6 +109,12 @@ impl Catalog {
     /// The token with that number. [`Token::check_for`] tells whether it can be used.
     pub fn token(&self, id: TokenId) -> Option<&Token> {
         self.tokens.get(&id)
+    }
+
+    /// Has `user` used that token? Known of the last 1,000 uses of all tokens. [`Token::check_again`] tells whether it may be
+    /// answered once more.
+    pub fn used_by(&self, id: TokenId, user: TokenUser) -> bool {
+        self.last_uses.contains(&(id, user))
     }
 
     /// All link invites, dead ones too for a while.

@@ -2,8 +2,10 @@
 
 use super::mesh::{SOON, ask, echo, pair};
 use crate::access::Direction::{Inbound, Outbound};
+use crate::hello;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::time::timeout;
 
 async fn is_refused(listen: SocketAddr) {
@@ -47,4 +49,25 @@ async fn a_peer_that_says_no_hello_gets_one_stream_until_it_is_shown_out() {
     assert!(second.is_err(), "a second stream before the hello");
     pair.server.refused_peer("hello-timeout").await;
     assert_eq!(ask(pair.listen, b"one").await.unwrap(), b"one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_to_a_hello_comes_with_room_for_streams() {
+    let mut pair = pair(echo(b"").await).await;
+    let domain = pair.cluster.facts.trust_domain.clone();
+    let endpoint = pair.server.endpoint.clone();
+    let inbound = pair.server.stop_accepting().await;
+    let accepted = async { endpoint.accept().await.unwrap().accept().unwrap().await.unwrap() };
+    let (client, server) = tokio::join!(pair.client.mute(&pair.cluster, 2), accepted);
+    let (member, room) = (&inbound.membership, &inbound.transport);
+    // both are of one cluster, so that either's hello does for the other
+    let (said, heard) = tokio::join!(
+        hello::initiate(&client, member.hello(member.cluster)),
+        hello::answer(&server, &domain, member, room),
+    );
+    said.unwrap();
+    heard.unwrap();
+    // it has no more to wait for
+    let second = timeout(Duration::ZERO, client.open_bi()).await;
+    assert!(second.is_ok_and(|opened| opened.is_ok()), "no second stream after the hello");
 }

@@ -35,6 +35,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// What a test waits for at most.
@@ -247,6 +248,7 @@ pub(super) struct Node {
     pub(super) pool: Pool,
     outbound: Arc<Outbound>,
     inbound: Arc<Inbound>,
+    accepting: JoinHandle<()>,
     text: Metrics,
     own: TrustDomain,
     tasks: Tasks,
@@ -331,7 +333,7 @@ impl Setup<'_> {
             callers: Callers::default(),
             streams: permits(),
         });
-        tasks.spawn("inbound", Arc::clone(&inbound).accept(endpoint.clone()));
+        let accepting = tokio::spawn(Arc::clone(&inbound).accept(endpoint.clone()));
         let connector = Connector {
             endpoint: endpoint.clone(),
             membership,
@@ -354,7 +356,21 @@ impl Setup<'_> {
         let mut alive = overlay.any_alive();
         tokio::time::timeout(SOON, alive.wait_for(|alive| *alive)).await.unwrap().unwrap();
         let view = watch::Sender::new(None);
-        Node { endpoint, overlay, gone, exports, view, trigger, pool, outbound, inbound, text, own, tasks }
+        Node {
+            endpoint,
+            overlay,
+            gone,
+            exports,
+            view,
+            trigger,
+            pool,
+            outbound,
+            inbound,
+            accepting,
+            text,
+            own,
+            tasks,
+        }
     }
 }
 
@@ -373,6 +389,13 @@ impl Node {
     pub(super) async fn refused_peer(&self, reason: &str) {
         let line = format!("peers_refused_total{{reason=\"{reason}\"}} ");
         until(&line, || self.text.encode().contains(&line)).await;
+    }
+
+    /// What it is from now on without: whoever connects is the test's to accept.
+    pub(super) async fn stop_accepting(&mut self) -> &Inbound {
+        self.accepting.abort();
+        assert!((&mut self.accepting).await.is_err(), "it was accepting");
+        &self.inbound
     }
 
     /// A connection to `server` that says no hello.

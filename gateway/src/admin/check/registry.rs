@@ -27,12 +27,7 @@ pub(super) fn check(status: &RegistryStatus, current: &Result<(), ProposeError>)
     if !lost.is_empty() {
         let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
         let cause = format!("gateway {} has not answered the leader yet", lost.join(", "));
-        return warning(
-            NAME,
-            seen,
-            cause,
-            "start it, or see why this gateway does not reach it; or remove it from the cluster",
-        );
+        return warning(NAME, seen, cause, "start it, or see why this gateway does not reach it");
     }
     if voters == 2 {
         let cause = "with two voters both must run: the loss of either one stops changes";

@@ -3,11 +3,15 @@
 use super::*;
 use crate::hub::fixture::{Client, Fixture};
 use crate::peers::exchange;
-use causeway_catalog::{CommandBody, RemoveGateway};
+use causeway_catalog::{CommandBody, CreateToken, RemoveGateway, Verifier};
 use causeway_identity::{KeyPair, Svid};
-use causeway_model::{Locality, Revision};
+use causeway_model::{Locality, Revision, WorkloadId};
+use causeway_presence::{Incarnation, Row, TableDigest};
+use causeway_transport::exporter;
 use causeway_wire::alpn;
-use causeway_wire::peer::Call;
+use causeway_wire::peer::{Call, Presence};
+use causeway_wire::token::{EXPORTER_LABEL, join_proof};
+use std::sync::Arc;
 
 const METHODS: [Method; 6] =
     [Method::Append, Method::Vote, Method::Snapshot, Method::Propose, Method::AddLearner, Method::ReadIndex];
@@ -52,6 +56,31 @@ fn the_audit_says_who_was_removed() {
     let audit = [entry(&remove(2), None), entry(&remove(3), Some(unknown))];
     let removed = |node| was_removed(audit.iter(), NodeId(node));
     assert_eq!([1, 2, 3].map(removed), [false, true, false]);
+}
+
+const SNAPSHOT: Message =
+    Message::Snapshot { incarnation: Incarnation(1), version: 0, part: 0, last: true, rows: Vec::new() };
+
+#[test]
+fn a_forwarder_tells_of_no_workloads() {
+    use GatewayRole::{Forwarder, Gateway};
+    let (incarnation, version, digest) = (Incarnation(1), 0, TableDigest::default());
+    let deltas = Message::Deltas { incarnation, from: 0, to: 1, changes: Vec::new() };
+    for rows in [deltas, SNAPSHOT] {
+        assert!(may_tell(Gateway, Some(Gateway), &rows) && may_tell(Gateway, None, &rows));
+        assert!(!may_tell(Gateway, Some(Forwarder), &rows));
+        for known in [None, Some(Gateway), Some(Forwarder)] {
+            assert!(!may_tell(Forwarder, known, &rows), "{known:?}");
+        }
+    }
+    for needed in [
+        Message::Hello { incarnation, version, digest },
+        Message::Digest { incarnation, version, digest },
+        Message::Heartbeat { incarnation, version },
+        Message::SnapshotRequest { incarnation, have: 0, full: true },
+    ] {
+        assert!(may_tell(Forwarder, Some(Forwarder), &needed), "{needed:?}");
+    }
 }
 
 fn facts(node: NodeId, role: GatewayRole) -> GatewayFacts {
@@ -120,5 +149,95 @@ async fn a_forwarder_is_renewed_as_a_forwarder_and_as_nothing_else() {
             other => panic!("{other:?}"),
         }
     }
+    fixture.stop().await;
+}
+
+/// Tells of a living workload with that number; returns after the gateway has heard it, which `heard` frames of other kinds show.
+async fn tell_row(fixture: &Fixture, client: &Client, workload: u64, heard: u64) {
+    let incarnation = Incarnation(1);
+    let row = Row {
+        workload: WorkloadId(workload),
+        identity: "spiffe://iad.mesh/ns/shop/sa/payments".parse().unwrap(),
+        services: Vec::new(),
+        locality: facts(NodeId(9), GatewayRole::Gateway).locality,
+        weight: 1,
+        overlay: Vec::new(),
+        release: "1.0.0".into(),
+        seq: 1,
+        attached: true,
+    };
+    let (digest, rows) = (TableDigest::default(), vec![Arc::new(row)]);
+    let told = [
+        Message::Hello { incarnation, version: 1, digest },
+        Message::Snapshot { incarnation, version: 1, part: 0, last: true, rows },
+        Message::Heartbeat { incarnation, version: 1 },
+    ];
+    let mut writer = FrameWriter::new(client.connection.open_uni().await.unwrap());
+    for message in told {
+        if matches!(message, Message::Heartbeat { .. }) {
+            let frame = [&4_u32.to_be_bytes()[..], &900_u16.to_be_bytes(), &1_u16.to_be_bytes()].concat();
+            writer.get_mut().write_all(&frame).await.unwrap();
+        }
+        let body = causeway_wire::codec::to_vec(&message).unwrap();
+        writer.send(&PeerMessage::from(Presence { body })).await.unwrap();
+    }
+    fixture.shows(&format!("causeway_frames_skipped_total{{protocol=\"raft\"}} {heard}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarder_makes_up_no_workloads() {
+    let fixture = Fixture::start().await;
+    for (role, node, heard) in [(GatewayRole::Forwarder, 8, 1), (GatewayRole::Gateway, 9, 2)] {
+        let node = NodeId(node);
+        fixture.hub.propose("test", AddGateway { facts: facts(node, role) }).await.unwrap();
+        let client = sibling(&fixture, role, node).await;
+        tell_row(&fixture, &client, node.0, heard).await;
+        assert_eq!(fixture.hub.is_alive(WorkloadId(node.0)), role == GatewayRole::Gateway, "{role}");
+    }
+    fixture.stop().await;
+}
+
+/// Asks with `key` for what token 7 gives a gateway; the reason if it is refused. `proof` makes the proof of the secret.
+async fn join(fixture: &Fixture, csr: Vec<u8>, proof: impl FnOnce(&[u8; 32], &[u8]) -> [u8; 32]) -> String {
+    let client = fixture.dial(alpn::RAFT, None).await;
+    let bound = exporter(&client.connection, EXPORTER_LABEL, b"").unwrap();
+    let facts = facts(NodeId(9), GatewayRole::Gateway);
+    let join = JoinGateway {
+        token: 7_u64.to_be_bytes(),
+        proof: proof(&bound, &csr),
+        csr,
+        role: facts.role,
+        locality: facts.locality,
+        cluster_addrs: facts.cluster_addrs,
+        link_addrs: facts.link_addrs,
+    };
+    match exchange(&client.connection, join.into()).await {
+        Ok(PeerMessage::Joined(_)) => "joined".into(),
+        Err(CallError::Refused { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_proven_before_anything_is_parsed_and_a_spent_one_writes_nothing() {
+    let fixture = Fixture::start().await;
+    let id = 7_u64.to_be_bytes();
+    let verifier = Verifier(fixture.hub.node.mask_verifier(&id, [7; 32]).unwrap());
+    let kind = TokenKind::Gateway { role: GatewayRole::Gateway };
+    let expires_at = causeway_runtime::clock::unix_now() + 600;
+    let token = CreateToken { id: id.into(), verifier, kind, uses: 1, expires_at };
+    fixture.hub.propose("test", token).await.unwrap();
+    assert_eq!(join(&fixture, vec![0; 100], |_, _| [0; 32]).await, "token-unknown");
+    assert_eq!(join(&fixture, vec![0; 9000], |_, _| [0; 32]).await, "csr-too-large");
+    let proven = |bound: &[u8; 32], csr: &[u8]| join_proof(&[7; 32], bound, csr);
+    let [first, other] = [(); 2].map(|()| KeyPair::generate().unwrap().csr().unwrap());
+    assert_eq!(join(&fixture, first.clone(), proven).await, "joined");
+    let written = || (fixture.hub.catalog().gateways().len(), fixture.hub.catalog().audit().len());
+    let once = written();
+    for _ in 0..3 {
+        assert_eq!(join(&fixture, first.clone(), proven).await, "joined");
+        assert_eq!(join(&fixture, other.clone(), proven).await, "token-used-up");
+    }
+    assert_eq!(written(), once);
     fixture.stop().await;
 }

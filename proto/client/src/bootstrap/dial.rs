@@ -26,6 +26,31 @@ pub(super) struct Reached {
     pub(super) connection: Connection,
     /// Its address, as text.
     pub(super) peer: String,
+    pub(super) addr: SocketAddr,
+}
+
+/// Addresses that completed a handshake and then did not do what they were asked, the latest one last. They are tried after
+/// all others: a gateway that is full says so only after the handshake, and the next one may have room.
+#[derive(Debug, Default)]
+pub(super) struct Setbacks(Vec<SocketAddr>);
+
+impl Setbacks {
+    pub(super) fn note(&mut self, addr: SocketAddr) {
+        self.forget(addr);
+        if self.0.len() == MAX_TRIED {
+            self.0.remove(0);
+        }
+        self.0.push(addr);
+    }
+
+    pub(super) fn forget(&mut self, addr: SocketAddr) {
+        self.0.retain(|other| *other != addr);
+    }
+
+    /// When `addr` is due: those without a setback first, then those whose setback is the oldest.
+    fn rank(&self, addr: SocketAddr) -> usize {
+        self.0.iter().position(|other| *other == addr).map_or(0, |at| at + 1)
+    }
 }
 
 /// Why no gateway was reached, one cause an address.
@@ -70,16 +95,19 @@ pub(super) struct Credentials<'a> {
     pub(super) svid: Option<&'a SvidSource>,
 }
 
-/// A connection to the first of `hosts` that completes a handshake.
+/// A connection to the first of `hosts` that completes a handshake; those in `setbacks` are tried last.
 pub(super) async fn any(
     endpoint: &BootstrapEndpoint,
     cluster: ClusterId,
     hosts: &[HostPort],
+    setbacks: &Setbacks,
     credentials: Credentials<'_>,
 ) -> Result<Result<Reached, Unreached>, IdentityError> {
     let Credentials { rule, bundles, svid } = credentials;
     let tls = client_config(rule, bundles, svid, alpn::CTL)?;
-    let (addresses, mut failed) = resolve_all(endpoint, hosts).await;
+    let (mut addresses, mut failed) = resolve_all(endpoint, hosts).await;
+    addresses.sort_by_key(|(_, addr)| setbacks.rank(*addr));
+    addresses.truncate(MAX_TRIED);
     let mut waiting = addresses.into_iter();
     let mut trying = JoinSet::new();
     loop {
@@ -88,7 +116,7 @@ pub(super) async fn any(
                 Ok(connecting) => {
                     trying.spawn(async move {
                         let outcome = tokio::time::timeout(CONNECT_WITHIN, connecting).await;
-                        (name, outcome)
+                        (name, addr, outcome)
                     });
                 }
                 Err(error) => failed.0.push((name, error.to_string())),
@@ -100,9 +128,9 @@ pub(super) async fn any(
             0 => trying.join_next().await,
             _ => tokio::time::timeout(STAGGER, trying.join_next()).await.ok().flatten(),
         };
-        let Some(Ok((peer, outcome))) = ended else { continue };
+        let Some(Ok((peer, addr, outcome))) = ended else { continue };
         match outcome {
-            Ok(Ok(connection)) => return Ok(Ok(Reached { connection, peer })),
+            Ok(Ok(connection)) => return Ok(Ok(Reached { connection, peer, addr })),
             Ok(Err(error)) => failed.0.push((peer, close_reason_text(&error))),
             Err(_) => failed.0.push((peer, format!("no answer within {CONNECT_WITHIN:?}"))),
         }
@@ -132,7 +160,6 @@ async fn resolve_all(
             Err(cause) => failed.0.push((host.to_string(), cause)),
         }
     }
-    addresses.truncate(MAX_TRIED);
     (addresses, failed)
 }
 
@@ -168,6 +195,25 @@ mod tests {
         ];
         let hosts: Vec<String> = hosts(&gateways, None).iter().map(ToString::to_string).collect();
         assert_eq!(hosts, ["10.0.0.1:7443", "gw.example.org:7443"]);
+    }
+
+    #[test]
+    fn who_did_not_do_what_was_asked_is_due_after_the_others() {
+        let addr = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let order = |setbacks: &Setbacks| {
+            let mut ports = [1, 2, 3];
+            ports.sort_by_key(|port| setbacks.rank(addr(*port)));
+            ports
+        };
+        let mut setbacks = Setbacks::default();
+        for (full, expected) in [(1, [2, 3, 1]), (2, [3, 1, 2]), (1, [3, 2, 1])] {
+            setbacks.note(addr(full));
+            assert_eq!(order(&setbacks), expected);
+        }
+        setbacks.forget(addr(1));
+        assert_eq!(order(&setbacks), [1, 3, 2]);
+        (100..1_000).for_each(|port| setbacks.note(addr(port)));
+        assert_eq!(setbacks.0.len(), MAX_TRIED);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Joining and attaching over plain connections.
 
 use super::checks::expired;
-use super::dial::{self, Credentials, Reached};
+use super::dial::{self, Credentials, Reached, Setbacks};
 use super::{Expected, issue};
 use crate::error::JoinError;
 use crate::exchange::{Exchange, Fault};
@@ -31,12 +31,13 @@ impl<E: Into<JoinError>> From<E> for Setback {
     }
 }
 
-/// What a sidecar joins and attaches with. Keeps one key for all tries: a gateway that had signed it before its answer was
+/// What a sidecar joins and attaches with. It has one key for all tries: a gateway that had signed it before its answer was
 /// lost can tell that the same sidecar asks again.
 pub(crate) struct Enroller {
     expected: Expected,
     token: Option<JoinToken>,
     hosts: Vec<HostPort>,
+    setbacks: Setbacks,
     key: KeyPair,
     svid: Option<SvidSource>,
     bundles: BundleStore,
@@ -50,13 +51,14 @@ impl Enroller {
         expected: Expected,
         token: Option<JoinToken>,
         hosts: Vec<HostPort>,
+        key: KeyPair,
         svid: Option<SvidSource>,
         bundles: BundleStore,
         ip: IpAddr,
         settings: TransportSettings,
-    ) -> Result<Self, JoinError> {
-        let key = KeyPair::generate()?;
-        Ok(Self { expected, token, hosts, key, svid, bundles, endpoint: None, ip, settings })
+    ) -> Self {
+        let setbacks = Setbacks::default();
+        Self { expected, token, hosts, setbacks, key, svid, bundles, endpoint: None, ip, settings }
     }
 
     pub(crate) fn expected(&self) -> &Expected {
@@ -101,7 +103,7 @@ impl Enroller {
         let pin = token.core.root_fingerprint;
         let reached = self.dial(ServerRule::Fingerprint(pin), false).await?;
         let outcome = self.join(&token, &reached).await;
-        close(&reached.connection, CloseCode::Done, "");
+        self.settle(&reached, &outcome);
         let (cluster, issued) = outcome?;
         let (key, domain) = (self.key.clone(), &self.expected.trust_domain);
         let judged = issue::accept(issued, key, domain, Some(&pin), SystemTime::now());
@@ -153,8 +155,17 @@ impl Enroller {
             }
         }
         .await;
-        close(&reached.connection, CloseCode::Done, "");
+        self.settle(&reached, &outcome);
         outcome
+    }
+
+    /// Ends the connection, and remembers whether its gateway did what it was asked.
+    fn settle<T>(&mut self, reached: &Reached, outcome: &Result<T, Setback>) {
+        close(&reached.connection, CloseCode::Done, "");
+        match outcome {
+            Ok(_) => self.setbacks.forget(reached.addr),
+            Err(_) => self.setbacks.note(reached.addr),
+        }
     }
 
     async fn dial(&mut self, rule: ServerRule, with_svid: bool) -> Result<Reached, Setback> {
@@ -165,7 +176,9 @@ impl Enroller {
         let svid = self.svid.as_ref().filter(|_| with_svid);
         let pinned = matches!(rule, ServerRule::Fingerprint(_));
         let credentials = Credentials { rule, bundles: &self.bundles, svid };
-        match (dial::any(&endpoint, self.expected.id, &self.hosts, credentials).await?, &self.token) {
+        let reached =
+            dial::any(&endpoint, self.expected.id, &self.hosts, &self.setbacks, credentials).await?;
+        match (reached, &self.token) {
             (Ok(reached), _) => Ok(reached),
             (Err(causes), Some(token)) if pinned && causes.is_wrong_root() => {
                 Err(JoinError::WrongRoot { token: token.core.id_text(), causes: causes.to_string() }.into())

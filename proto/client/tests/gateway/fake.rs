@@ -1,13 +1,17 @@
 //! A gateway that speaks `causeway-ctl/1` out of a script, on a real socket with real certificates.
 
-use causeway_identity::{BundleStore, ClientAuth, ClusterCa, KeyPair, Svid, SvidSource, server_config};
+use causeway_identity::{
+    BundleStore, ClientAuth, ClusterCa, KeyPair, Svid, SvidSource, request_key_id, server_config,
+};
 use causeway_model::{
     ClusterFacts, ClusterId, Epoch, GatewayFacts, GatewayRole, Locality, NodeId, ServiceName, SpiffeId,
     WorkloadId,
 };
 use causeway_transport::forward::{ForwardSocket, ReceiveBatch};
 use causeway_transport::gateway::{GatewayEndpoint, OwnPackets};
-use causeway_transport::{Connection, FrameReader, FrameWriter, TransportSettings, exporter, peer_identity};
+use causeway_transport::{
+    Connection, FrameReader, FrameWriter, TransportSettings, close, exporter, peer_identity,
+};
 use causeway_wire::ctl::{Attached, Issued, Registered, ToGateway, ToSidecar, Welcome};
 use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ProbeScope, ResponderState, verify, workload_key};
 use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, TokenCore, verify_join_proof};
@@ -37,6 +41,12 @@ pub(crate) struct World {
     pub(crate) ahead: AtomicU64,
     pub(crate) ttl: Mutex<Duration>,
     pub(crate) refuse: Mutex<Option<Refusal>>,
+    /// The gateways that have no room for another session, as they say after the handshake.
+    pub(crate) full: Mutex<Vec<NodeId>>,
+    /// Whether the gateways keep their answer to a join to themselves.
+    pub(crate) mute: AtomicBool,
+    /// The keys that the token was used with.
+    pub(crate) joined: Mutex<Vec<u64>>,
     push: broadcast::Sender<(Option<NodeId>, ToSidecar)>,
     next: AtomicU64,
 }
@@ -62,6 +72,9 @@ impl World {
             ahead: AtomicU64::new(0),
             ttl: Mutex::new(HOUR),
             refuse: Mutex::default(),
+            full: Mutex::default(),
+            mute: AtomicBool::new(false),
+            joined: Mutex::default(),
             push: broadcast::channel(16).0,
             next: AtomicU64::new(100),
         })
@@ -253,6 +266,9 @@ async fn serve(world: Arc<World>, endpoint: GatewayEndpoint, node: NodeId) {
         let world = world.clone();
         tokio::spawn(async move {
             if let Ok(connection) = incoming.await {
+                if world.full.lock().unwrap().contains(&node) {
+                    return close(&connection, CloseCode::Overloaded, "1024 sessions are open");
+                }
                 talk(&world, node, &connection).await;
             }
         });
@@ -298,9 +314,16 @@ fn answers(world: &World, node: NodeId, connection: &Connection, message: ToGate
             if join.token != TOKEN.0 || !verify_join_proof(&verifier, &bound_to, &join.csr, &join.proof) {
                 return refused(join.request, "token-unknown");
             }
-            let used = |uses: u64| uses.checked_sub(1);
-            if world.uses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, used).is_err() {
-                return refused(join.request, "token-used-up");
+            let (key, used) = (request_key_id(&join.csr).unwrap(), |uses: u64| uses.checked_sub(1));
+            let mut joined = world.joined.lock().unwrap();
+            if !joined.contains(&key) {
+                if world.uses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, used).is_err() {
+                    return refused(join.request, "token-used-up");
+                }
+                joined.push(key);
+            }
+            if world.mute.load(Ordering::Relaxed) {
+                return Vec::new();
             }
             let id = format!("spiffe://{}/ns/shop/sa/web", world.facts.trust_domain).parse().unwrap();
             vec![world.issue(join.request, &join.csr, &id)]

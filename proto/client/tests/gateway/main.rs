@@ -7,7 +7,7 @@ mod fake;
 use causeway_client::{
     ClientConfig, ClientMetrics, Control, ControlConfig, ControlState, JoinError, Joined, bootstrap,
 };
-use causeway_model::{Health, NodeId, PortSet, ServiceName, WorkloadId};
+use causeway_model::{Health, NodeId, PortSet, Revision, ServiceName, WorkloadId};
 use causeway_runtime::Tasks;
 use causeway_transport::{Overlay, OverlayEndpoint, TransportSettings};
 use causeway_wire::ctl::{Bundles, ExportedTo, InstancesGone, ServedService, ToGateway};
@@ -15,6 +15,7 @@ use causeway_wire::token::JoinToken;
 use causeway_wire::view::{Refusal, ServiceView};
 use fake::{FakeGateway, World};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -123,7 +124,10 @@ async fn a_sidecar_joins_registers_and_learns_what_it_asks_for() {
     world.tell(None, InstancesGone { instances: vec![(world.facts.id, WorkloadId(5))] });
     tokio::time::timeout(DEADLINE, instance.gone()).await.unwrap();
 
-    let exported = ExportedTo { services: vec![(name("web.shop"), vec!["phx.mesh".parse().unwrap()])] };
+    let exported = ExportedTo {
+        revision: Revision(1),
+        services: vec![(name("web.shop"), vec!["phx.mesh".parse().unwrap()])],
+    };
     world.tell(None, exported);
     let told = sidecar.control.exported();
     until("the export is known", || told.borrow().contains_key(&name("web.shop"))).await;
@@ -218,6 +222,43 @@ async fn a_sidecar_waits_for_its_gateway_and_starts_again_without_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_without_room_is_not_asked_for_ever() {
+    let world = World::new("iad.mesh");
+    let gateways =
+        [FakeGateway::start(&world, 1, "127.0.0.1:0"), FakeGateway::start(&world, 2, "127.0.0.1:0")];
+    world.full.lock().unwrap().push(NodeId(1));
+    let token = world.token(&[gateways[0].addr, gateways[1].addr], &["web.shop"]);
+    join(config(Some(token.clone()), None)).await.unwrap();
+    // the order of the addresses does not matter
+    *world.full.lock().unwrap() = vec![NodeId(2)];
+    world.uses.store(1, Ordering::Relaxed);
+    let dir = tempfile::tempdir().unwrap();
+    join(config(Some(token), Some(dir.path()))).await.unwrap();
+    // with the saved identity as with the token
+    *world.full.lock().unwrap() = vec![NodeId(1)];
+    join(config(None, Some(dir.path()))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_after_a_lost_answer_is_the_same_use_of_the_token() {
+    let world = World::new("iad.mesh");
+    let gateway = FakeGateway::start(&world, 1, "127.0.0.1:0");
+    let (token, dir) = (world.token(&[gateway.addr], &["web.shop"]), tempfile::tempdir().unwrap());
+    world.mute.store(true, Ordering::Relaxed);
+    let first = tokio::spawn(join(config(Some(token.clone()), Some(dir.path()))));
+    until("the token is used", || !world.joined.lock().unwrap().is_empty()).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled(), "it had no answer");
+
+    world.mute.store(false, Ordering::Relaxed);
+    let key = dir.path().join("join-key.der");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    join(config(Some(token), Some(dir.path()))).await.unwrap();
+    assert_eq!(world.joined.lock().unwrap().len(), 1);
+    assert!(!key.exists(), "the identity has it now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_are_final_and_say_why() {
     let world = World::new("iad.mesh");
     let gateway = FakeGateway::start(&world, 1, "127.0.0.1:0");
@@ -286,35 +327,39 @@ async fn a_gateway_that_lags_takes_no_trust_and_no_export_back() {
         heard.iter().filter(|(_, message)| matches!(message, ToGateway::Register(_))).count() == 2
     })
     .await;
-    let bundles = |of: &[&World]| Bundles { bundles: of.iter().map(|world| world.bundle()).collect() };
-    let exported = |to: &[&World]| ExportedTo {
+    let bundles = |revision, of: &[&World]| Bundles {
+        revision: Revision(revision),
+        bundles: of.iter().map(|world| world.bundle()).collect(),
+    };
+    let exported = |revision, to: &[&World]| ExportedTo {
+        revision: Revision(revision),
         services: vec![(name("web.shop"), to.iter().map(|world| world.facts.trust_domain.clone()).collect())],
     };
     let (old, new) = ([&*world, &*phx], [&*world, &*phx, &*lhr]);
     let told = sidecar.control.exported();
-    for now in [&old[..], &new[..]] {
-        world.tell(Some(NodeId(1)), bundles(now));
-        world.tell(Some(NodeId(1)), exported(now));
+    for (revision, now) in [(5, &old[..]), (7, &new[..])] {
+        world.tell(Some(NodeId(1)), bundles(revision, now));
+        world.tell(Some(NodeId(1)), exported(revision, now));
         until("the bundles are believed", || sidecar.control.bundles().domains().len() == now.len()).await;
         until("the exports are known", || told.borrow().values().any(|to| to.len() == now.len())).await;
     }
     let believed = *sidecar.control.believed().borrow();
-    world.tell(Some(NodeId(2)), bundles(&old));
-    world.tell(Some(NodeId(2)), exported(&old));
+    world.tell(Some(NodeId(2)), bundles(6, &old));
+    world.tell(Some(NodeId(2)), exported(6, &old));
     // what follows on the same stream has been refused, so what came before it has been taken
-    world.tell(Some(NodeId(2)), bundles(&[&phx]));
+    world.tell(Some(NodeId(2)), bundles(8, &[&phx]));
     until("all is taken", || sidecar.metrics.refused_messages.get() == 1).await;
     assert_eq!(sidecar.control.bundles().domains().len(), new.len());
     assert_eq!(told.borrow()[&name("web.shop")].len(), new.len());
     assert_eq!(*sidecar.control.believed().borrow(), believed);
-    // a link that is removed is not believed from then on, whoever says so first
-    world.tell(Some(NodeId(1)), bundles(&old));
+    // a link that is removed is not believed from then on, whoever says so first, though it was so once before
+    world.tell(Some(NodeId(2)), bundles(8, &old));
     until("the link's bundle is gone", || sidecar.control.bundles().domains().len() == old.len()).await;
     sidecar.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_may_not_be_served_is_a_mistake_within_a_second() {
+async fn a_service_that_may_not_be_served_is_a_mistake_soon() {
     let world = World::new("iad.mesh");
     let gateway = FakeGateway::start(&world, 1, "127.0.0.1:0");
     world.uses.store(2, Ordering::Relaxed);
@@ -327,7 +372,13 @@ async fn a_service_that_may_not_be_served_is_a_mistake_within_a_second() {
     assert_eq!(sidecar.state().registration_error, None, "the registry may lag");
     until("the mistake is known", || sidecar.state().registration_error.is_some()).await;
     let took = refused.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // 500 ms, and more on a machine that is busy; how many refusals it takes is tested in virtual time
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    let asked = {
+        let heard = world.heard.lock().unwrap();
+        heard.iter().filter(|(_, message)| matches!(message, ToGateway::Register(_))).count()
+    };
+    assert!(asked >= 2, "it asked {asked} times before it believed the refusal");
     assert_eq!(sidecar.state().registration_error.unwrap().reason, "may-not-serve");
     sidecar.stop().await;
 
@@ -350,7 +401,7 @@ async fn a_gateway_that_was_started_again_is_connected_to_at_once_and_wipes_noth
     sidecar.connected(1).await;
     let web = |domains: &[&str]| {
         let domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
-        ExportedTo { services: vec![(name("web.shop"), domains)] }
+        ExportedTo { revision: Revision(1), services: vec![(name("web.shop"), domains)] }
     };
     world.tell(None, web(&["phx.mesh"]));
     let told = sidecar.control.exported();
@@ -369,7 +420,7 @@ async fn a_gateway_that_was_started_again_is_connected_to_at_once_and_wipes_noth
     assert!(took < Duration::from_secs(3), "{took:?}");
     sidecar.connected(1).await;
     assert_eq!(sidecar.metrics.reconnects.get(), 1);
-    world.tell(None, ExportedTo { services: Vec::new() });
+    world.tell(None, ExportedTo { revision: Revision(1), services: Vec::new() });
     world.tell(None, web(&[]));
     until("the export is withdrawn", || told.borrow()[&name("web.shop")].is_empty()).await;
     sidecar.stop().await;

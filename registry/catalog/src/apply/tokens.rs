@@ -69,8 +69,9 @@ impl Catalog {
 
     pub(crate) fn use_token(&mut self, context: Context<'_>, c: &UseToken) -> Result<Effect, Refusal> {
         self.own()?;
+        let used = self.used_by(c.id, c.user);
         let token = self.tokens.get_mut(&c.id).ok_or(Refusal::TokenUnknown { id: c.id })?;
-        if self.last_uses.contains(&(c.id, c.user)) {
+        if used {
             // the answer was lost, and the same user asks again
             token.check_again(c.user, context.at)?;
             return Ok((Outcome::Token { kind: token.kind.clone() }, Vec::new()));

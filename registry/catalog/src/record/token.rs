@@ -43,8 +43,9 @@ impl Token {
         self.check_kind(user)
     }
 
-    /// Can a use that was spent on `user` be repeated at `at`? It can though nothing is left.
-    pub(crate) fn check_again(&self, user: TokenUser, at: u64) -> Result<(), Refusal> {
+    /// Can a use that was spent on `user` be repeated at `at`, in seconds since the Unix epoch? It can though nothing is left.
+    /// Whether one was, [`Catalog::used_by`](crate::Catalog::used_by) tells.
+    pub fn check_again(&self, user: TokenUser, at: u64) -> Result<(), Refusal> {
         if self.revoked {
             return Err(Refusal::TokenRevoked { id: self.id });
         }

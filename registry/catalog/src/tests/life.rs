@@ -82,6 +82,12 @@ fn a_use_that_is_repeated_spends_nothing_more() {
     let left = |r: &Replica| r.catalog.token(token_id(1)).unwrap().uses_left;
     let (first, events) = r.effect(use_token_by(1, 7));
     assert_eq!((events, left(&r)), (vec![Event::TokensChanged], 0));
+    let user = |workload| use_token_by(1, workload).user;
+    assert!(r.catalog.used_by(token_id(1), user(7)) && !r.catalog.used_by(token_id(1), user(8)));
+    assert!(!r.catalog.used_by(token_id(2), user(7)));
+    let spent = r.catalog.token(token_id(1)).unwrap();
+    assert_eq!(spent.check_for(user(7), NOW).unwrap_err().reason(), "token-used-up");
+    assert_eq!(spent.check_again(user(7), NOW), Ok(()));
     assert_eq!(r.effect(use_token_by(1, 7)), (first, vec![]));
     assert_eq!(r.refuse(use_token_by(1, 8)).reason(), "token-used-up");
     // of a token with uses left nothing is spent either
