@@ -12,10 +12,16 @@ use causeway_model::{ClusterName, Label};
 use causeway_runtime::ConfigDuration;
 use causeway_wire::token::{LinkToken, MAX_TOKEN};
 use std::io::Read;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long an acceptance may take: the gateway has to reach the other cluster first.
 const ACCEPT: Duration = Duration::from_secs(30);
+/// How long a new link may take to come up until it is shown as it is: some round trips between the clusters, and a round of probes.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+/// The state of a link that works.
+const UP: &str = "up";
 
 /// What `causeway link` can do.
 #[derive(Debug, clap::Subcommand)]
@@ -115,15 +121,36 @@ impl AcceptArgs {
         let namespaces: Vec<_> = self.merge_namespaces.iter().map(ToString::to_string).collect();
         let body = Accept { token, merge_namespaces: (!namespaces.is_empty()).then_some(namespaces) };
         let request = Request::post("/v1/links/accept", &body)?.within(ACCEPT);
-        let sent = Api::of(&self.target)?.send(&request);
-        let link: Link = sent.with_context(|| format!("no link to {} was made", parsed.core.cluster))?;
+        let api = Api::of(&self.target)?;
+        let sent = api.send(&request);
+        let made: Link = sent.with_context(|| format!("no link to {} was made", parsed.core.cluster))?;
+        let link = settled(&api, made);
         self.output.show(&link, details)?;
-        output::note(&format!(
-            "# linked to {}; offer it a service with `causeway export SERVICE`",
-            link.cluster
-        ));
+        output::note(&if link.state == UP {
+            format!("# linked to {}; offer it a service with `causeway export SERVICE`", link.cluster)
+        } else {
+            format!(
+                "# linked to {0}, but none of its gateways answers yet: `causeway link show {0}` says when one does, `causeway check` why not",
+                link.cluster
+            )
+        });
         Ok(())
     }
+}
+
+/// The new link once it is up, or as it is after [`SETTLE`].
+fn settled(api: &Api, mut link: Link) -> Link {
+    let path = format!("/v1/links/{}", link.cluster);
+    let deadline = Instant::now() + SETTLE;
+    while link.state != UP && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+        match api.get(&path) {
+            Ok(now) => link = now,
+            // the link is made whatever becomes of the question
+            Err(_) => break,
+        }
+    }
+    link
 }
 
 /// A token from a file or pipe.

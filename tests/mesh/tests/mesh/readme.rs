@@ -101,6 +101,13 @@ fn two_clusters_by_hand_work_as_they_are_written() {
         terminals.type_in(line);
     }
 
+    let linked = terminals.said("causeway link accept");
+    let state = linked.lines().find(|line| line.starts_with("state")).expect(linked);
+    assert_eq!(
+        state.split_whitespace().last(),
+        Some("up"),
+        "a newcomer is shown a link that does not work:\n{linked}"
+    );
     assert!(terminals.said("curl").contains("Directory listing for /"), "{}", terminals.said("curl"));
     let services = terminals.said("causeway services");
     let row = services.lines().find(|line| line.contains("orders.shop")).expect(services);
