@@ -67,7 +67,10 @@ async fn the_answer_to_a_hello_comes_with_room_for_streams() {
     );
     said.unwrap();
     heard.unwrap();
-    // it has no more to wait for
-    let second = timeout(Duration::ZERO, client.open_bi()).await;
-    assert!(second.is_ok_and(|opened| opened.is_ok()), "no second stream after the hello");
+    // it has no more to wait for; the place of the hello's own stream is free again by itself, so one more proves nothing
+    let mut open = Vec::new();
+    for count in 1..=4 {
+        let opened = timeout(Duration::ZERO, client.open_bi()).await;
+        open.push(opened.unwrap_or_else(|_| panic!("no room for stream {count} after the hello")).unwrap());
+    }
 }
