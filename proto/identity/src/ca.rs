@@ -1,16 +1,25 @@
-//! The cluster's certificate authority: one self-signed root that signs SVIDs and the certificate of the admin API.
+//! The cluster's certificate authority: a root that signs SVIDs and the certificate of the admin API, or an intermediate
+//! that an operator had signed by a root of their own.
 //!
 //! Who may have which identity is decided by the caller; this module refuses only what can never be right.
 
+mod chain;
+mod key;
+mod operator;
 mod request;
 
+pub use key::CaKey;
+pub use operator::OperatorCa;
 pub use request::request_key_id;
 
 use crate::cert::Facts;
-use crate::key::Signer;
-use crate::{IdentityError, KeyPair, TrustBundle, timestamp, tls};
+use crate::{
+    BundleStore, IdentityError, KeyPair, TrustBundle, Usage, fingerprint, timestamp, tls, verify_chain,
+};
 use causeway_model::{ClusterName, SpiffeId, TrustDomain};
+use chain::Ending;
 use data_encoding::HEXLOWER;
+use key::CaSigner;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
@@ -28,28 +37,36 @@ pub const GATEWAY_SVID_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How long a root lives: ten years.
 pub const ROOT_TTL: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// How far apart the clocks of two machines may be: certificates begin this much early, and one that is not yet, or no
-/// longer, valid by less is accepted.
+/// longer, valid by less is accepted. It is part of what a certificate says: revocations count from notBefore plus this.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(5 * 60);
+
+/// How long before its end a CA certificate is reported by [`ClusterCa::warning`]: 30 days.
+pub const CA_ENDS_SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The longest common name of X.520, in characters.
 const MAX_COMMON_NAME: usize = 64;
 
-/// A cluster's root certificate with its key. `Debug` shows no key.
+/// A cluster's CA certificates with the key that signs. `Debug` shows no key.
 #[derive(Clone)]
 pub struct ClusterCa {
     trust_domain: TrustDomain,
     root: CertificateDer<'static>,
+    /// The certificates below the root, the one whose key signs first.
+    intermediates: Vec<CertificateDer<'static>>,
+    /// When the first of the certificates ends, and which one it is.
     expires: SystemTime,
-    key: KeyPair,
+    ends_first: String,
+    key: CaKey,
 }
 
 impl ClusterCa {
-    /// A new root for `trust_domain`, valid from [`CLOCK_SLACK`] before `now` for [`ROOT_TTL`].
+    /// A new root for `trust_domain`, valid from [`CLOCK_SLACK`] before `now` for [`ROOT_TTL`]: the first of a cluster, or
+    /// the next one when it rotates. Roots of one trust domain may stand in one bundle, in any order.
     ///
     /// # Errors
     /// [`IdentityError::Crypto`] if the system gives no randomness, [`IdentityError::Lifetime`] if `now` is absurd.
     pub fn create(trust_domain: &TrustDomain, now: SystemTime) -> Result<Self, IdentityError> {
-        Self::create_with_key(trust_domain, KeyPair::generate()?, now)
+        Self::create_with_key(trust_domain, &KeyPair::generate()?, now)
     }
 
     /// A new root for the default trust domain of `cluster`: `CLUSTER-HASH.mesh`, with the first 12 hexadecimal digits of
@@ -66,12 +83,12 @@ impl ClusterCa {
         let domain: TrustDomain = format!("{cluster}-{hash}.mesh")
             .parse()
             .map_err(|e| IdentityError::Certificate { what: "the new root", cause: format!("{e}") })?;
-        Ok((Self::create_with_key(&domain, key, now)?, domain))
+        Ok((Self::create_with_key(&domain, &key, now)?, domain))
     }
 
     fn create_with_key(
         trust_domain: &TrustDomain,
-        key: KeyPair,
+        key: &KeyPair,
         now: SystemTime,
     ) -> Result<Self, IdentityError> {
         let mut params = params(now, now.checked_add(ROOT_TTL))?;
@@ -81,7 +98,8 @@ impl ClusterCa {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.use_authority_key_identifier_extension = false;
-        let root = params.self_signed(&Signer(&key)).map_err(signing)?;
+        let key = CaKey::from(key);
+        let root = params.self_signed(&CaSigner(&key)).map_err(signing)?;
         Self::from_root(root.der().clone(), key)
     }
 
@@ -89,13 +107,61 @@ impl ClusterCa {
     /// [`ClusterCa::export_key`] gave them.
     ///
     /// # Errors
-    /// [`IdentityError::Certificate`] if the certificate is no CA's or names no trust domain, [`IdentityError::Key`] or
+    /// [`IdentityError::Certificate`] if the certificate is no CA's or names no trust domain, [`IdentityError::CaKey`] or
     /// [`IdentityError::KeyMismatch`] if the key is no such key or another's.
     pub fn from_parts(root_der: &[u8], pkcs8: &[u8]) -> Result<Self, IdentityError> {
-        Self::from_root(CertificateDer::from(root_der.to_vec()), KeyPair::from_pkcs8(pkcs8)?)
+        Self::from_root(CertificateDer::from(root_der.to_vec()), CaKey::from_der(pkcs8)?)
     }
 
-    fn from_root(root: CertificateDer<'static>, key: KeyPair) -> Result<Self, IdentityError> {
+    /// The CA whose `key` signs for `trust_domain` with the certificate that `chain` (DER) begins with; after that come
+    /// the CA certificates between it and `root`, each followed by the one that signed it. The SVIDs' chains carry them.
+    /// If `chain` is empty the root signs. The certificates need not name a trust domain.
+    ///
+    /// Whoever has a certificate under a root can speak for every trust domain in whose bundle that root is: bring a root
+    /// that signs for this cluster only, or whose other CAs have name constraints.
+    ///
+    /// # Errors
+    /// [`IdentityError::CaChain`], which names the certificate and what is wrong with it: that it is no CA, may not sign
+    /// or not at this depth, does not lead to the next, is not valid at `now`, or has usages or name constraints below
+    /// which peers would refuse the SVIDs. [`IdentityError::KeyMismatch`] if the key is none of them.
+    pub fn from_chain(
+        trust_domain: &TrustDomain,
+        chain: Vec<Vec<u8>>,
+        key: CaKey,
+        root: Vec<u8>,
+        now: SystemTime,
+    ) -> Result<Self, IdentityError> {
+        let Ending { at, whose } = chain::check(trust_domain, &chain, &root, &key.public_key(), now)?;
+        let ca = Self {
+            trust_domain: trust_domain.clone(),
+            root: root.into(),
+            intermediates: chain.into_iter().map(CertificateDer::from).collect(),
+            expires: at,
+            ends_first: whose,
+            key,
+        };
+        ca.prove(now)?;
+        Ok(ca)
+    }
+
+    /// Signs an SVID and judges it as peers will, which finds what no check above foresaw.
+    fn prove(&self, now: SystemTime) -> Result<(), IdentityError> {
+        let failed = |cause: String| chain::refused(format!("an SVID signed with them is refused: {cause}"));
+        let id: SpiffeId = format!("spiffe://{}/causeway/proof", self.trust_domain)
+            .parse()
+            .map_err(|e| failed(format!("{e}")))?;
+        let csr = KeyPair::generate()?.csr()?;
+        let svid = self.sign_svid(&csr, &id, now, SVID_TTL)?;
+        let svid: Vec<_> = svid.into_iter().map(CertificateDer::from).collect();
+        let bundles = BundleStore::new();
+        bundles.set(self.bundle()).map_err(|e| failed(e.to_string()))?;
+        for usage in [Usage::Client, Usage::Server] {
+            verify_chain(&bundles, &svid, usage, now).map_err(|e| failed(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn from_root(root: CertificateDer<'static>, key: CaKey) -> Result<Self, IdentityError> {
         let refused = |cause| IdentityError::Certificate { what: "the root certificate", cause };
         let facts = Facts::parse(&root).map_err(refused)?;
         let named = facts.authority().map_err(refused)?;
@@ -103,7 +169,8 @@ impl ClusterCa {
         if facts.spki != key.public_key() {
             return Err(IdentityError::KeyMismatch { what: "the root certificate" });
         }
-        Ok(Self { trust_domain, root, expires: facts.not_after, key })
+        let (expires, ends_first) = (facts.not_after, format!("the root ({})", chain::subject(&root)));
+        Ok(Self { trust_domain, root, intermediates: Vec::new(), expires, ends_first, key })
     }
 
     /// The trust domain that this CA signs for.
@@ -116,25 +183,52 @@ impl ClusterCa {
         &self.root
     }
 
-    /// When the root certificate expires.
+    /// The CA certificates between SVIDs and the root, the one whose key signs first; empty if the root itself signs.
+    pub fn intermediates(&self) -> &[CertificateDer<'static>] {
+        &self.intermediates
+    }
+
+    /// SHA-256 of the root certificate.
+    pub fn root_fingerprint(&self) -> [u8; 32] {
+        fingerprint(&self.root)
+    }
+
+    /// What to tell the operator if a CA certificate has expired at `now` or does so within [`CA_ENDS_SOON`].
+    pub fn warning(&self, now: SystemTime) -> Option<String> {
+        if now.checked_add(CA_ENDS_SOON)? < self.expires {
+            return None;
+        }
+        let (whose, domain, end) = (&self.ends_first, &self.trust_domain, timestamp::show(self.expires));
+        let ends = match timestamp::distance(now, self.expires) {
+            left if now < self.expires => format!("ends at {end}, in {left}"),
+            _ => format!("ended at {end}"),
+        };
+        Some(format!(
+            "{whose} of the CA of {domain} {ends}; then no SVID can be issued or renewed: rotate the \
+             CA, or bring a new certificate for it"
+        ))
+    }
+
+    /// When the first of the CA's certificates expires. It signs nothing that lives longer.
     pub fn expires(&self) -> SystemTime {
         self.expires
     }
 
     /// The trust bundle with this root alone.
     pub fn bundle(&self) -> TrustBundle {
-        // not through `new`: `from_root` has made every check that it makes
-        TrustBundle { trust_domain: self.trust_domain.clone(), roots: vec![self.root.to_vec()] }
+        // not through `new`: its checks were made when the root was taken
+        let (trust_domain, roots) = (self.trust_domain.clone(), vec![self.root.to_vec()]);
+        TrustBundle { trust_domain, roots, revoked: Vec::new() }
     }
 
-    /// The root's private key as PKCS#8; wiped when dropped.
+    /// The private key that signs, as PKCS#8; wiped when dropped.
     pub fn export_key(&self) -> Zeroizing<Vec<u8>> {
         self.key.pkcs8()
     }
 
     /// Signs an X.509-SVID for `id` (DER, leaf first, without the root), valid for `ttl` from `now`, and
     /// [`CLOCK_SLACK`] earlier. Of the request only the public key is used, after its signature has been checked: it
-    /// proves that the asker holds the key. Nothing outlives the root.
+    /// proves that the asker holds the key. Nothing outlives the CA's own certificates.
     ///
     /// # Errors
     /// [`IdentityError::ForeignId`] for an ID without path or of another trust domain, [`IdentityError::Request`],
@@ -179,8 +273,8 @@ impl ClusterCa {
         ttl: Duration,
     ) -> Result<Vec<Vec<u8>>, IdentityError> {
         if now >= self.expires || ttl.as_secs() == 0 {
-            let (root, now) = (timestamp::show(self.expires), timestamp::show(now));
-            let cause = format!("the root is valid until {root}, it is {now}, and {ttl:?} were asked for");
+            let (whose, end, now) = (&self.ends_first, timestamp::show(self.expires), timestamp::show(now));
+            let cause = format!("{whose} is valid until {end}, it is {now}, and {ttl:?} were asked for");
             return Err(IdentityError::Lifetime { cause });
         }
         let mut params = params(now, now.checked_add(ttl).map(|end| end.min(self.expires)))?;
@@ -188,9 +282,11 @@ impl ClusterCa {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = usages;
-        let issuer = Issuer::from_ca_cert_der(&self.root, Signer(&self.key)).map_err(signing)?;
+        let signer = self.intermediates.first().unwrap_or(&self.root);
+        let issuer = Issuer::from_ca_cert_der(signer, CaSigner(&self.key)).map_err(signing)?;
         let leaf = params.signed_by(key, &issuer).map_err(signing)?;
-        Ok(vec![leaf.der().to_vec()])
+        let leaf = std::iter::once(leaf.der()).chain(&self.intermediates);
+        Ok(leaf.map(|cert| cert.to_vec()).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Signatures and paths are not checked here; `verify` does that with webpki.
 
-use crate::{timestamp, tls};
+use crate::{CLOCK_SLACK, timestamp, tls};
 use causeway_model::{SpiffeId, TrustDomain};
 use std::time::SystemTime;
 use x509_parser::certificate::X509Certificate;
@@ -52,6 +52,16 @@ impl Facts {
             not_after: timestamp::from_unix(cert.validity().not_after.timestamp()),
             spki: cert.public_key().raw.to_vec(),
         })
+    }
+
+    /// When our CA signed the certificate: it lets certificates begin [`CLOCK_SLACK`] before they are issued.
+    pub(crate) fn issued(&self) -> SystemTime {
+        self.not_before.checked_add(CLOCK_SLACK).map_or(self.not_after, |issued| issued.min(self.not_after))
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub(crate) fn key_hash(&self) -> [u8; 32] {
+        tls::sha256(&self.spki)
     }
 
     /// The identity of a leaf, by the rules of the X.509-SVID specification (sections 2, 4 and 5.2): exactly one URI

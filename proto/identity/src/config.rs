@@ -4,6 +4,7 @@
 //! resumed session would skip the check of the certificate.
 
 mod refusal;
+mod root;
 mod verifier;
 mod web;
 
@@ -11,11 +12,10 @@ pub use refusal::{explain, refusal};
 pub use web::{web_client_config, web_server_config};
 
 use crate::{BundleStore, IdentityError, ServerRule, SvidSource, tls};
+use root::WithRoot;
 use rustls::client::Resumption;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::{ClientConfig, NoKeyLog, ServerConfig};
-use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use verifier::{ClientVerifier, ServerVerifier};
 
@@ -56,8 +56,9 @@ pub fn client_config(
 }
 
 /// The configuration of a mesh server that presents the current SVID of `svid`, accepts the clients that `bundles`
-/// vouch for at each handshake, and speaks one of `alpns`. `root_in_chain` (DER) is presented after the SVID's chain:
-/// gateways do, so that a client that has only a token's fingerprint can check it.
+/// vouch for at each handshake, and speaks one of `alpns`. With `root_in_chain` (DER) the root is
+/// presented after the SVID's chain: gateways do, so that a client that has only a token's fingerprint can check it. It
+/// is the root in `bundles` that the current SVID leads to, and the one given here only while there is none.
 ///
 /// # Errors
 /// [`IdentityError::Tls`] if rustls refuses the configuration.
@@ -69,7 +70,7 @@ pub fn server_config(
     root_in_chain: Option<Vec<u8>>,
 ) -> Result<Arc<ServerConfig>, IdentityError> {
     let resolver: Arc<dyn ResolvesServerCert> = match root_in_chain {
-        Some(root) => Arc::new(WithRoot { svid: svid.clone(), root: root.into() }),
+        Some(root) => Arc::new(WithRoot::new(svid.clone(), bundles.clone(), root.into())),
         None => Arc::new(svid.clone()),
     };
     let mut config = ServerConfig::builder_with_provider(tls::provider())
@@ -80,21 +81,6 @@ pub fn server_config(
     config.alpn_protocols = alpns.iter().map(|alpn| alpn.to_vec()).collect();
     harden_server(&mut config);
     Ok(Arc::new(config))
-}
-
-/// Presents the current SVID with the root after it.
-#[derive(Debug)]
-struct WithRoot {
-    svid: SvidSource,
-    root: CertificateDer<'static>,
-}
-
-impl ResolvesServerCert for WithRoot {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let mut certified = CertifiedKey::clone(self.svid.current().certified());
-        certified.cert.push(self.root.clone());
-        Some(Arc::new(certified))
-    }
 }
 
 fn harden_client(config: &mut ClientConfig) {

@@ -28,6 +28,21 @@ pub enum IdentityError {
         /// What the parser said.
         cause: String,
     },
+    /// A CA's private key of a kind that cannot sign here, or text that holds none.
+    #[error(
+        "the CA's private key cannot be used: {cause}; it must be an unencrypted ECDSA key on P-256 or P-384 or an \
+         Ed25519 key, as PKCS#8 (PRIVATE KEY) or SEC1 (EC PRIVATE KEY)"
+    )]
+    CaKey {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The certificates of a CA that an operator brings.
+    #[error("the CA's certificates cannot be used: {cause}")]
+    CaChain {
+        /// What is wrong with which of them.
+        cause: String,
+    },
     /// A private key that belongs to another certificate.
     #[error("the private key does not belong to {what}; they must come from the same issuance")]
     KeyMismatch {
@@ -100,6 +115,8 @@ impl IdentityError {
             Self::Certificate { .. } => "bad-certificate",
             Self::Bundle { .. } => "bad-bundle",
             Self::Key { .. } => "bad-key",
+            Self::CaKey { .. } => "bad-ca-key",
+            Self::CaChain { .. } => "bad-ca-chain",
             Self::KeyMismatch { .. } => "key-mismatch",
             Self::Request { .. } => "bad-certificate-request",
             Self::ForeignId { .. } => "foreign-id",

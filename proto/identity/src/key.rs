@@ -58,6 +58,11 @@ impl KeyPair {
         Ok(params.serialize_request(&Signer(self)).map_err(failed)?.der().to_vec())
     }
 
+    /// The key itself, shared.
+    pub(crate) fn shared(&self) -> Arc<EcdsaKeyPair> {
+        Arc::clone(&self.signing)
+    }
+
     /// The key for rustls.
     pub(crate) fn handshake_key(&self) -> Result<Arc<dyn rustls::sign::SigningKey>, IdentityError> {
         tls::handshake_key(&self.pkcs8)

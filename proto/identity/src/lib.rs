@@ -18,16 +18,21 @@ mod tls;
 mod verify;
 
 pub use bundle::{BundleStore, TrustBundle};
-pub use ca::{CLOCK_SLACK, ClusterCa, GATEWAY_SVID_TTL, ROOT_TTL, SVID_TTL, request_key_id};
+pub use ca::{
+    CA_ENDS_SOON, CLOCK_SLACK, CaKey, ClusterCa, GATEWAY_SVID_TTL, OperatorCa, ROOT_TTL, SVID_TTL,
+    request_key_id,
+};
 pub use cert::{MAX_CERTIFICATE, fingerprint};
 pub use config::{
     ClientAuth, client_config, explain, refusal, server_config, web_client_config, web_server_config,
 };
 pub use error::IdentityError;
 pub use key::KeyPair;
+pub use rustls_pki_types::CertificateDer;
 pub use seal::{SealKey, Sealed};
 pub use svid::{Svid, SvidSource, certificate_pem};
 pub use tls::provider;
 pub use verify::{
-    MAX_CHAIN, ServerRule, Usage, VerifyError, not_after, peer_id, pinned_bundle, verify_chain, verify_server,
+    MAX_CHAIN, ServerRule, Standing, Usage, VerifyError, issued_at, not_after, peer_id, pinned_bundle,
+    verify_chain, verify_server,
 };

@@ -1,15 +1,17 @@
 //! X.509-SVIDs: a process's own identity, with its key.
 
 mod pem;
+mod renewal;
+mod source;
 
 pub use pem::certificate_pem;
-mod source;
+pub(crate) use pem::told as pem_error;
 
 pub use source::SvidSource;
 
 use crate::cert::Facts;
 use crate::timestamp;
-use crate::{IdentityError, KeyPair, MAX_CHAIN};
+use crate::{IdentityError, KeyPair, MAX_CHAIN, TrustBundle};
 use causeway_model::SpiffeId;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
@@ -24,6 +26,8 @@ pub struct Svid {
     key: KeyPair,
     not_before: SystemTime,
     not_after: SystemTime,
+    issued: SystemTime,
+    key_hash: [u8; 32],
     certified: Arc<CertifiedKey>,
 }
 
@@ -49,7 +53,8 @@ impl Svid {
         }
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let certified = Arc::new(CertifiedKey::new(chain, key.handshake_key()?));
-        Ok(Self { id, key, not_before: facts.not_before, not_after: facts.not_after, certified })
+        let (not_before, not_after, issued) = (facts.not_before, facts.not_after, facts.issued());
+        Ok(Self { id, key, not_before, not_after, issued, key_hash: facts.key_hash(), certified })
     }
 
     /// Who this is.
@@ -75,6 +80,28 @@ impl Svid {
     /// When the leaf expires.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// When the CA issued the leaf: it begins to be valid [`crate::CLOCK_SLACK`] earlier.
+    pub fn issued_at(&self) -> SystemTime {
+        self.issued
+    }
+
+    /// SHA-256 of the leaf's SubjectPublicKeyInfo, as [`causeway_model::RevokedSubject::Key`] has it.
+    pub fn key_hash(&self) -> &[u8; 32] {
+        &self.key_hash
+    }
+
+    /// SHA-256 of the root in `bundle` that this SVID leads to, if one does. If it is not the bundle's first, which signs
+    /// now, the SVID should be renewed before that root is dropped.
+    pub fn root_fingerprint(&self, bundle: &TrustBundle) -> Option<[u8; 32]> {
+        bundle.root_of(self.chain())
+    }
+
+    /// When to ask for the next one: after two thirds of its life, sooner or later by up to a twentieth of it, which the
+    /// key decides, so that what was issued together is not renewed together.
+    pub fn renewal_due(&self) -> SystemTime {
+        renewal::renewal(self.not_before, self.not_after, &self.key_hash)
     }
 
     /// When to ask for the next one: after two thirds of the life, so that a third is left to find a gateway.
@@ -128,6 +155,9 @@ mod tests {
         // it lives 5 + 15 minutes, so two thirds end 800 s after it began
         assert_eq!(svid.renew_at(), now + Duration::from_secs(500));
         assert_eq!(svid.expires_in(now), Duration::from_secs(900));
+        assert_eq!(svid.issued_at(), now);
+        let due = svid.renewal_due().duration_since(now).unwrap().as_secs();
+        assert!((555..=645).contains(&due), "{due}");
         assert_eq!(svid.expires_in(now + Duration::from_secs(1000)), Duration::ZERO);
         let shown = format!("{svid:?}");
         assert!(shown.contains("gateway") && !shown.contains("key"), "{shown}");

@@ -13,6 +13,11 @@ pub(crate) fn from_unix(seconds: i64) -> SystemTime {
     moment.unwrap_or(UNIX_EPOCH)
 }
 
+/// The whole seconds of `time` since 1970; a time before that is 1970.
+pub(crate) fn to_unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// `time` as rustls counts it; a time before 1970 is 1970.
 pub(crate) fn to_tls(time: SystemTime) -> UnixTime {
     UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or_default())

@@ -16,6 +16,12 @@ pub(crate) static VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::T
 /// The signature of every key that this crate makes: ECDSA on P-256 with SHA-256.
 pub(crate) static SIGNING: &signature::EcdsaSigningAlgorithm = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
 
+/// The curves on which a CA may sign with ECDSA, and what rcgen calls the signature. Ed25519 is accepted too.
+pub(crate) static CA_ECDSA: [(&signature::EcdsaSigningAlgorithm, &rcgen::SignatureAlgorithm); 2] = [
+    (SIGNING, &rcgen::PKCS_ECDSA_P256_SHA256),
+    (&signature::ECDSA_P384_SHA384_ASN1_SIGNING, &rcgen::PKCS_ECDSA_P384_SHA384),
+];
+
 /// The AEAD that seals secrets at rest: AES-256-GCM with a 96-bit nonce.
 pub(crate) static SEAL: &aead::Algorithm = &aead::AES_256_GCM;
 
@@ -40,6 +46,11 @@ pub fn provider() -> Arc<CryptoProvider> {
         })
     };
     Arc::clone(PROVIDER.get_or_init(build))
+}
+
+/// The name of Ed25519 in certificates.
+pub(crate) fn ed25519_signature() -> &'static rcgen::SignatureAlgorithm {
+    &rcgen::PKCS_ED25519
 }
 
 /// The key in `pkcs8` as rustls uses it to sign handshakes.

@@ -1,22 +1,26 @@
 //! Whether to believe a peer: the chain, then the identity, then the rule.
 //!
 //! A chain is checked only against the bundle of the trust domain that its own leaf names, so a linked cluster's CA can
-//! speak for its own identities and nobody else's. Revocation is removal: of a bundle here, of an identity in policy.
+//! speak for its own identities and nobody else's. The bundle also says which certificates are revoked.
 
 mod error;
 mod rule;
+mod standing;
 
 pub use error::VerifyError;
 pub(crate) use error::{expired as expired_text, not_yet_valid as not_yet_valid_text};
 pub use rule::ServerRule;
+pub use standing::Standing;
+pub(crate) use standing::anchor_of;
 
+use crate::bundle::Revoked;
 use crate::cert::Facts;
 use crate::{BundleStore, CLOCK_SLACK, TrustBundle, bundle, fingerprint, timestamp, tls};
-use causeway_model::SpiffeId;
+use causeway_model::{SpiffeId, TrustDomain};
 use data_encoding::HEXLOWER;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use std::time::SystemTime;
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyUsage, VerifiedPath};
 
 /// The most certificates that a peer may present.
 pub const MAX_CHAIN: usize = 8;
@@ -28,6 +32,21 @@ pub enum Usage {
     Client,
     /// The peer is the TLS server.
     Server,
+}
+
+impl Usage {
+    fn key_usage(self) -> KeyUsage {
+        match self {
+            Self::Client => KeyUsage::client_auth(),
+            Self::Server => KeyUsage::server_auth(),
+        }
+    }
+}
+
+/// A path that was verified: the index of its root, and the CA certificates (DER) between that and the leaf.
+struct Path {
+    anchor: usize,
+    signers: Vec<CertificateDer<'static>>,
 }
 
 /// A presented chain: the leaf, its identity, and the rest.
@@ -53,18 +72,41 @@ impl<'a> Presented<'a> {
         Ok(Self { id, facts, leaf, rest })
     }
 
-    /// Checks the path from the leaf to one of `anchors`.
-    fn verify(&self, anchors: &[TrustAnchor<'_>], usage: Usage, now: SystemTime) -> Result<(), VerifyError> {
-        let failed = |e| self.path_error(e, now);
-        let time = timestamp::to_tls(self.moment(now)?);
-        let usage = match usage {
-            Usage::Client => KeyUsage::client_auth(),
-            Usage::Server => KeyUsage::server_auth(),
-        };
+    /// Checks the path from the leaf to one of `anchors` as of `at`. The leaf's own dates must have been checked.
+    fn path(
+        &self,
+        anchors: &[TrustAnchor<'_>],
+        usage: impl ExtendedKeyUsageValidator,
+        revoked: &Revoked,
+        at: SystemTime,
+    ) -> Result<Path, VerifyError> {
+        let failed = |e| self.path_error(e, at);
         let algorithms = tls::provider().signature_verification_algorithms.all;
         let leaf = EndEntityCert::try_from(self.leaf).map_err(failed)?;
-        leaf.verify_for_usage(algorithms, anchors, self.rest, time, usage, None, None).map_err(failed)?;
-        Ok(())
+        let unrevoked = |path: &VerifiedPath<'_>| {
+            let mut signers = path.intermediate_certificates();
+            if revoked.has_keys() && signers.any(|signer| revoked.signer_der(&signer.der())) {
+                return Err(webpki::Error::CertRevoked);
+            }
+            Ok(())
+        };
+        let time = timestamp::to_tls(at);
+        let path = leaf
+            .verify_for_usage(algorithms, anchors, self.rest, time, usage, None, Some(&unrevoked))
+            .map_err(failed)?;
+        let anchor = anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        let signers = path.intermediate_certificates().map(|signer| signer.der().into_owned()).collect();
+        Ok(Path { anchor: anchor.unwrap_or(usize::MAX), signers })
+    }
+
+    /// Checks the leaf's revocation.
+    fn unrevoked(&self, revoked: &Revoked) -> Result<(), VerifyError> {
+        revoked.check_leaf(&self.id, timestamp::to_unix(self.facts.issued()), || self.facts.key_hash())
+    }
+
+    fn unknown(self, bundles: &BundleStore) -> VerifyError {
+        let (trust_domain, known) = (self.id.trust_domain().clone(), bundles.domains());
+        VerifyError::UnknownTrustDomain { id: self.id, trust_domain, known }
     }
 
     /// The time at which to judge the chain: `now`, or the nearest time within the clock slack at which the leaf is
@@ -93,6 +135,7 @@ impl<'a> Presented<'a> {
             E::CertNotValidYet { not_before, .. } => {
                 VerifyError::NotYetValid { id, not_before: timestamp::from_tls(not_before), now }
             }
+            E::CertRevoked => VerifyError::SignerRevoked { id },
             E::InvalidSignatureForPublicKey | E::UnknownIssuer => VerifyError::BadSignature { id },
             other => VerifyError::Chain { id, cause: format!("{other:?}") },
         }
@@ -100,7 +143,7 @@ impl<'a> Presented<'a> {
 }
 
 /// Who presented `chain` (leaf first), if it leads to a root that `bundles` has for the trust domain of its own SPIFFE ID,
-/// may be used for `usage` and is valid at `now`, give or take [`CLOCK_SLACK`].
+/// may be used for `usage`, is valid at `now`, give or take [`CLOCK_SLACK`], and is not revoked.
 ///
 /// # Errors
 /// A [`VerifyError`] that says what is wrong.
@@ -111,12 +154,13 @@ pub fn verify_chain(
     now: SystemTime,
 ) -> Result<SpiffeId, VerifyError> {
     let presented = Presented::parse(chain)?;
-    let trust_domain = presented.id.trust_domain();
-    let Some(entry) = bundles.entry(trust_domain) else {
-        let (trust_domain, known) = (trust_domain.clone(), bundles.domains());
-        return Err(VerifyError::UnknownTrustDomain { id: presented.id, trust_domain, known });
+    let Some(entry) = bundles.entry(presented.id.trust_domain()) else {
+        return Err(presented.unknown(bundles));
     };
-    presented.verify(&entry.anchors, usage, now)?;
+    let at = presented.moment(now)?;
+    presented.path(&entry.anchors, usage.key_usage(), &entry.revoked, at)?;
+    // last, for a stranger shall not learn who is revoked
+    presented.unrevoked(&entry.revoked)?;
     Ok(presented.id)
 }
 
@@ -131,16 +175,19 @@ pub fn verify_server(
     now: SystemTime,
 ) -> Result<SpiffeId, VerifyError> {
     let id = match rule {
-        ServerRule::Fingerprint(pin) => verify_pinned(pin, chain, now)?,
+        ServerRule::Fingerprint(pin) => verify_pinned(pin, None, chain, now)?,
+        ServerRule::Pinned { root, trust_domain } => verify_pinned(root, Some(trust_domain), chain, now)?,
         _ => verify_chain(bundles, chain, Usage::Server, now)?,
     };
     rule.check(&id)?;
     Ok(id)
 }
 
-/// The check of a token's fingerprint: there is no bundle yet, the chain brings its root, and the token vouches for it.
+/// The check of a token's fingerprint: there is no bundle yet, the chain brings its root, and the token vouches for it,
+/// and says for which trust domain if it is `expected`.
 fn verify_pinned(
     pin: &[u8; 32],
+    expected: Option<&TrustDomain>,
     chain: &[CertificateDer<'_>],
     now: SystemTime,
 ) -> Result<SpiffeId, VerifyError> {
@@ -150,11 +197,13 @@ fn verify_pinned(
     let root = presented.rest.iter().find(|cert| fingerprint(cert) == *pin).ok_or_else(wrong)?;
     let refused = |cause| VerifyError::Chain { id: id.clone(), cause: format!("its root: {cause}") };
     let (anchor, named) = bundle::anchor(root).map_err(refused)?;
-    if named.as_ref() != Some(id.trust_domain()) {
+    // a root that an operator brought may name no trust domain; then the token must
+    if named.as_ref().or(expected) != Some(id.trust_domain()) {
         let named = named.map_or_else(|| "no trust domain".into(), |named| named.to_string());
         return Err(refused(format!("it names {named}")));
     }
-    presented.verify(&[anchor], Usage::Server, now)?;
+    let at = presented.moment(now)?;
+    presented.path(&[anchor], Usage::Server.key_usage(), &Revoked::default(), at)?;
     Ok(presented.id)
 }
 
@@ -187,6 +236,15 @@ pub fn peer_id(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, VerifyError> {
 /// As [`peer_id`].
 pub fn not_after(chain: &[CertificateDer<'_>]) -> Result<SystemTime, VerifyError> {
     Ok(Presented::parse(chain)?.facts.not_after)
+}
+
+/// When the leaf of a chain that has been verified was issued, by the clock of the gateway that signed it: what
+/// revocations count from.
+///
+/// # Errors
+/// As [`peer_id`].
+pub fn issued_at(chain: &[CertificateDer<'_>]) -> Result<SystemTime, VerifyError> {
+    Ok(Presented::parse(chain)?.facts.issued())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod error;
 mod id;
 mod locality;
 mod name;
+mod revocation;
 mod service;
 mod spiffe;
 
@@ -18,5 +19,6 @@ pub use error::ParseError;
 pub use id::{ClusterId, Epoch, NodeId, Revision, ServiceHandle, WorkloadId};
 pub use locality::Locality;
 pub use name::{ClusterName, Label, ServiceName};
+pub use revocation::{Revocation, RevokedSubject};
 pub use service::{Health, PortSet, Protocol, ServicePort};
 pub use spiffe::{SpiffeId, SpiffeRole, TrustDomain};

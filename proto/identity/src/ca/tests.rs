@@ -58,7 +58,7 @@ fn an_svid_has_the_given_name_and_nothing_of_the_request() {
     let mut asked = CertificateParams::new(vec!["admin.example".to_owned()]).unwrap();
     asked.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     asked.distinguished_name.push(DnType::CommonName, "root");
-    let csr = asked.serialize_request(&Signer(&key)).unwrap();
+    let csr = asked.serialize_request(&crate::key::Signer(&key)).unwrap();
     let chain = ca.sign_svid(csr.der(), &gateway(&ca), now(), HOUR).unwrap();
     let (_, leaf) = X509Certificate::from_der(&chain[0]).unwrap();
     let names = &leaf.subject_alternative_name().unwrap().unwrap().value.general_names;

@@ -52,7 +52,7 @@ impl Svid {
 }
 
 /// What is wrong with a PEM text; the library shows markers as numbers.
-fn told(error: &pem::Error) -> String {
+pub(crate) fn told(error: &pem::Error) -> String {
     let text = |marker: &[u8]| String::from_utf8_lossy(marker).into_owned();
     match error {
         pem::Error::MissingSectionEnd { end_marker } => {

@@ -1,6 +1,6 @@
 //! Why a peer is not believed, in words for the operator.
 
-use crate::timestamp::{distance, show};
+use crate::timestamp::{distance, from_unix, show, to_date};
 use causeway_model::{SpiffeId, TrustDomain};
 use std::time::SystemTime;
 
@@ -60,6 +60,23 @@ pub enum VerifyError {
         /// Who the peer says it is.
         id: SpiffeId,
     },
+    /// The certificate was revoked.
+    #[error("{}", revoked(id, *issued_before))]
+    Revoked {
+        /// Whose certificate it is.
+        id: SpiffeId,
+        /// Unix time in seconds: its certificates issued until then are refused.
+        issued_before: u64,
+    },
+    /// The certificate of a CA between the peer's and the root was revoked.
+    #[error(
+        "a CA certificate that vouches for {id} was revoked; {id} must get a new certificate, from a signer that was \
+         not"
+    )]
+    SignerRevoked {
+        /// Who the peer says it is.
+        id: SpiffeId,
+    },
     /// The chain breaks another rule.
     #[error("the certificate chain of {id} is refused: {cause}")]
     Chain {
@@ -109,6 +126,7 @@ impl VerifyError {
             Self::Expired { .. } => "certificate-expired",
             Self::NotYetValid { .. } => "certificate-not-yet-valid",
             Self::BadSignature { .. } => "bad-signature",
+            Self::Revoked { .. } | Self::SignerRevoked { .. } => "revoked",
             Self::Chain { .. } => "bad-chain",
             Self::WrongIdentity { .. } => "wrong-identity",
             Self::WrongRole { .. } => "wrong-role",
@@ -130,6 +148,17 @@ impl VerifyError {
             other => other.to_string(),
         }
     }
+}
+
+/// The text about a revoked certificate of `id`.
+fn revoked(id: &SpiffeId, issued_before: u64) -> String {
+    // a revocation for good ends beyond the calendar
+    let until = i64::try_from(issued_before).ok().map(from_unix).filter(|until| to_date(*until).is_some());
+    let until = until.map_or_else(|| "ever".into(), |until| format!("until {}", show(until)));
+    format!(
+        "the certificate of {id} was revoked, like all that were issued to it or its key {until}; if {id} shall come \
+         back, let it join again with a new token"
+    )
 }
 
 /// The text about an expired certificate `whose` ("of ID ", or nothing).

@@ -16,6 +16,13 @@ pub enum ServerRule {
     /// Any gateway of the trust domain whose root certificate has this SHA-256 and is in the presented chain, but no
     /// forwarder. No bundle is asked: this is for join and link tokens.
     Fingerprint([u8; 32]),
+    /// As `Fingerprint`, of this trust domain: for roots that an operator brought, which need not name one.
+    Pinned {
+        /// SHA-256 of the root certificate.
+        root: [u8; 32],
+        /// The trust domain that the token is for.
+        trust_domain: TrustDomain,
+    },
 }
 
 impl ServerRule {
@@ -23,7 +30,9 @@ impl ServerRule {
     pub(super) fn check(&self, id: &SpiffeId) -> Result<(), VerifyError> {
         let matches = match self {
             Self::OneOf(ids) => return if ids.contains(id) { Ok(()) } else { Err(self.wrong(id)) },
-            Self::GatewayOf(trust_domain) => id.trust_domain() == trust_domain,
+            Self::GatewayOf(trust_domain) | Self::Pinned { trust_domain, .. } => {
+                id.trust_domain() == trust_domain
+            }
             Self::GatewayNode(gateway) => id == gateway,
             Self::Fingerprint(_) => true,
         };
@@ -54,7 +63,9 @@ impl ServerRule {
                 let rest = if more == 0 { String::new() } else { format!(" or {more} more") };
                 names.join(" or ") + &rest
             }
-            Self::GatewayOf(trust_domain) => format!("a gateway of {trust_domain}"),
+            Self::GatewayOf(trust_domain) | Self::Pinned { trust_domain, .. } => {
+                format!("a gateway of {trust_domain}")
+            }
             Self::GatewayNode(id) => id.to_string(),
             Self::Fingerprint(_) => "a gateway".into(),
         }

@@ -2,11 +2,13 @@
 
 use crate::pair::*;
 use causeway_identity::{
-    BundleStore, ClientAuth, ServerRule, client_config, fingerprint, refusal, server_config,
+    BundleStore, ClientAuth, ClusterCa, ServerRule, TrustBundle, client_config, fingerprint, refusal,
+    server_config,
 };
+use causeway_model::{Revocation, RevokedSubject};
 use rustls::{CertificateError, Error, HandshakeKind, NamedGroup, PeerIncompatible, ProtocolVersion};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -142,6 +144,77 @@ fn a_token_holder_checks_the_fingerprint() {
     let member =
         client(ServerRule::GatewayOf(iad.trust_domain().clone()), &bundles, &svid(&iad, "/ns/a/sa/a"));
     handshake(&member, &serve(Some(root))).unwrap();
+}
+
+#[test]
+fn the_root_beside_an_svid_follows_a_rotation() {
+    let (old, new) = (ca("iad.mesh"), ca("iad.mesh"));
+    let roots = vec![old.root_der().to_vec(), new.root_der().to_vec()];
+    let bundles = store(&[]);
+    bundles.set(TrustBundle::new(old.trust_domain().clone(), roots).unwrap()).unwrap();
+    let gateway = svid(&old, GATEWAY);
+    let root = Some(old.root_der().to_vec());
+    let server = server_config(&gateway, &bundles, &[ALPN], ClientAuth::Optional, root).unwrap();
+    let join = |ca: &ClusterCa| {
+        let rule = ServerRule::Fingerprint(ca.root_fingerprint());
+        handshake(&client_config(rule, &BundleStore::new(), None, ALPN).unwrap(), &server)
+    };
+    join(&old).unwrap();
+    assert!(join(&new).is_err());
+    // before, during and after, members who know both see no difference
+    let member =
+        client(ServerRule::GatewayOf(old.trust_domain().clone()), &bundles, &svid(&old, "/ns/a/sa/a"));
+    handshake(&member, &server).unwrap();
+    gateway.replace((*svid(&new, GATEWAY).current()).clone());
+    handshake(&member, &server).unwrap();
+    join(&new).unwrap();
+    assert!(join(&old).err().unwrap().explain().contains("get a new token"));
+}
+
+#[test]
+fn a_revoked_client_is_told_what_to_do() {
+    let iad = ca("iad.mesh");
+    let (caller, callee) = (svid(&iad, "/ns/a/sa/a"), svid(&iad, "/ns/a/sa/b"));
+    let bundles = store(&[&iad]);
+    let client = client(one_of(id(&iad, "/ns/a/sa/b")), &store(&[&iad]), &caller);
+    let server = server(&callee, &bundles);
+    handshake(&client, &server).unwrap();
+    let revoked = Revocation {
+        subject: RevokedSubject::Identity(id(&iad, "/ns/a/sa/a")),
+        issued_before: caller.current().issued_at().duration_since(UNIX_EPOCH).unwrap().as_secs(),
+    };
+    bundles.set(iad.bundle().with_revoked(vec![revoked]).unwrap()).unwrap();
+    let failed = handshake(&client, &server).err().unwrap();
+    let shown = failed.shown();
+    assert!(shown.contains("revoked: ") && shown.contains("join again with a new token"), "{shown}");
+    // a new token gives a new certificate
+    let after = SystemTime::now() + Duration::from_secs(1);
+    caller.replace((*svid_at(&iad, "/ns/a/sa/a", after, HOUR).current()).clone());
+    handshake(&client, &server).unwrap();
+}
+
+#[test]
+fn an_operators_root_is_pinned_with_its_trust_domain() {
+    let (iad, phx) = (operators_ca("iad.mesh"), operators_ca("phx.mesh"));
+    let gateway = svid(&iad, GATEWAY);
+    let root = Some(iad.root_der().to_vec());
+    let server = server_config(&gateway, &store(&[&iad]), &[ALPN], ClientAuth::Optional, root).unwrap();
+    let join = |rule| handshake(&client_config(rule, &BundleStore::new(), None, ALPN).unwrap(), &server);
+    let pinned =
+        |ca: &ClusterCa, trust_domain| ServerRule::Pinned { root: ca.root_fingerprint(), trust_domain };
+    let pair = join(pinned(&iad, iad.trust_domain().clone())).unwrap();
+    assert_eq!(pair.ids(), (None, id(&iad, GATEWAY)));
+    let learned =
+        causeway_identity::pinned_bundle(pair.client.peer_certificates().unwrap(), &iad.root_fingerprint());
+    assert_eq!(learned.unwrap(), iad.bundle());
+    // the root alone does not say for whom it speaks
+    assert!(join(ServerRule::Fingerprint(iad.root_fingerprint())).is_err());
+    assert!(join(pinned(&iad, phx.trust_domain().clone())).is_err());
+    assert!(join(pinned(&phx, iad.trust_domain().clone())).is_err());
+    // with a bundle everything is as with a root of our own
+    let member =
+        client(ServerRule::GatewayOf(iad.trust_domain().clone()), &store(&[&iad]), &svid(&iad, "/ns/a/sa/a"));
+    handshake(&member, &server).unwrap();
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A client and a server connection whose bytes are carried by hand, and the material to set them up.
 
 use causeway_identity::{
-    BundleStore, ClientAuth, ClusterCa, KeyPair, ServerRule, Svid, SvidSource, client_config, explain,
-    peer_id, server_config,
+    BundleStore, ClientAuth, ClusterCa, KeyPair, OperatorCa, ServerRule, Svid, SvidSource, client_config,
+    explain, peer_id, server_config,
 };
 use causeway_model::SpiffeId;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyUsagePurpose};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use std::io::Read;
 use std::sync::Arc;
@@ -17,6 +18,24 @@ pub(crate) const GATEWAY: &str = "/causeway/gateway/0000000000000007";
 pub(crate) fn ca(trust_domain: &str) -> ClusterCa {
     // older than any certificate of these tests
     ClusterCa::create(&trust_domain.parse().unwrap(), SystemTime::now() - 100 * HOUR).unwrap()
+}
+
+/// The CA of `trust_domain` with an intermediate on P-384 that a root without trust domain signed.
+pub(crate) fn operators_ca(trust_domain: &str) -> ClusterCa {
+    let make = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        (params, rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap())
+    };
+    let ((root, root_key), (signer, signer_key)) = (make("Root"), make("Mesh"));
+    let root_der = root.self_signed(&root_key).unwrap();
+    let signer = signer.signed_by(&signer_key, &Issuer::from_params(&root, &root_key)).unwrap();
+    OperatorCa::from_pem(&(signer.pem() + &root_der.pem()), &signer_key.serialize_pem())
+        .unwrap()
+        .for_trust_domain(&trust_domain.parse().unwrap(), SystemTime::now())
+        .unwrap()
 }
 
 pub(crate) fn id(ca: &ClusterCa, path: &str) -> SpiffeId {
