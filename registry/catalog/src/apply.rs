@@ -7,3 +7,4 @@ mod keys;
 mod links;
 mod services;
 mod tokens;
+mod trust;

@@ -3,7 +3,7 @@
 //! Peers and holders of tokens can cause commands, so nothing here grows without a limit.
 
 use crate::Refusal;
-use causeway_model::{GatewayFacts, Locality, NodeId};
+use causeway_model::{GatewayFacts, Locality, NodeId, Revocation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +14,8 @@ pub const MAX_ACTOR_LEN: usize = 256;
 pub const MAX_AUDIT_ENTRIES: usize = 1_000;
 /// How many uses of tokens are remembered, so that one that is repeated because its answer was lost spends nothing more.
 pub(crate) const MAX_LAST_USES: usize = 1_000;
+/// How many removed gateways are remembered.
+pub(crate) const MAX_REMOVED: usize = 4_096;
 /// For how long, in seconds, an expired token or invite is kept, so that who uses it is told that it expired.
 pub const TOMBSTONE_SECS: u64 = 3_600;
 
@@ -49,6 +51,8 @@ pub enum Bound {
     Addresses,
     /// Live epochs of one kind of key.
     Epochs,
+    /// Revocations of one trust domain.
+    Revocations,
 }
 
 impl Bound {
@@ -63,6 +67,7 @@ impl Bound {
             Self::TokenServices => 32,
             Self::Roots | Self::Addresses => 16,
             Self::Epochs => 4,
+            Self::Revocations => Revocation::MAX_PER_DOMAIN,
         }
     }
 
@@ -87,6 +92,7 @@ impl fmt::Display for Bound {
             Self::Roots => "root certificates of a trust domain",
             Self::Addresses => "addresses of a gateway",
             Self::Epochs => "live epochs of a key",
+            Self::Revocations => "revocations",
         })
     }
 }
@@ -172,6 +178,17 @@ pub(crate) fn check_roots(roots: &[Vec<u8>]) -> Result<(), Refusal> {
     }
     Bound::Roots.check(roots.len())?;
     roots.iter().try_for_each(|root| check_size("root certificate", root.len(), MAX_ROOT_LEN))
+}
+
+/// Refuses a chain of signers that is larger than fits.
+pub(crate) fn check_chain(chain: &[Vec<u8>]) -> Result<(), Refusal> {
+    Bound::Roots.check(chain.len())?;
+    chain.iter().try_for_each(|signer| check_size("signer certificate", signer.len(), MAX_ROOT_LEN))
+}
+
+/// Refuses more revocations than fit.
+pub(crate) fn check_revoked(revoked: &[Revocation]) -> Result<(), Refusal> {
+    Bound::Revocations.check(revoked.len())
 }
 
 /// Refuses a sealed CA key that is empty or larger than fits.

@@ -3,9 +3,11 @@
 use crate::bound::{self, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS, cut};
 use crate::{
     AuditEntry, ClusterState, Command, CommandBody, Event, Exported, Invite, InviteId, Link, Refusal,
-    Service, Token, TokenId, TokenKind, TokenUser,
+    Revoked, Service, Token, TokenId, TokenKind, TokenUser,
 };
-use causeway_model::{ClusterName, GatewayFacts, NodeId, Revision, ServiceHandle, ServiceName, SpiffeId};
+use causeway_model::{
+    ClusterName, GatewayFacts, NodeId, Revision, RevokedSubject, ServiceHandle, ServiceName, SpiffeId,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,6 +20,12 @@ pub struct Catalog {
     pub(crate) revision: Revision,
     pub(crate) cluster: Option<ClusterState>,
     pub(crate) gateways: BTreeMap<NodeId, GatewayFacts>,
+    /// Gateways that are being taken out of use.
+    pub(crate) draining: BTreeSet<NodeId>,
+    /// Gateways that were removed, and when, in seconds since the Unix epoch.
+    pub(crate) removed: BTreeMap<NodeId, u64>,
+    /// Whose certificates are refused.
+    pub(crate) revoked: BTreeMap<RevokedSubject, Revoked>,
     pub(crate) services: BTreeMap<ServiceName, Service>,
     /// What each identity may serve: the other way round of [`Service::identities`].
     pub(crate) by_identity: BTreeMap<SpiffeId, BTreeSet<ServiceName>>,
@@ -27,6 +35,8 @@ pub struct Catalog {
     pub(crate) links: BTreeMap<ClusterName, Link>,
     pub(crate) tokens: BTreeMap<TokenId, Token>,
     pub(crate) invites: BTreeMap<InviteId, Invite>,
+    /// When whom this cluster trusts last changed: its own roots, those of a linked cluster, or a revocation.
+    pub(crate) trust_changed: Revision,
     /// Before this time nothing is to be purged.
     pub(crate) purge_at: u64,
     pub(crate) audit: VecDeque<AuditEntry>,
@@ -104,20 +114,19 @@ impl Catalog {
         }
         self.revision = revision;
         let mut events = Vec::new();
-        if self.purge(command.at) {
-            events.push(Event::TokensChanged);
-        }
+        self.purge(command.at, &mut events);
         let context = Context { revision, at: command.at, by: &command.by };
-        let outcome = match bound::check_actor(&command.by)
-            .and_then(|()| self.execute(context, &command.body))
-        {
-            Ok((outcome, new)) => {
-                let known = events.len();
-                events.extend(new.into_iter().filter(|event| known == 0 || *event != Event::TokensChanged));
-                Ok(outcome)
-            }
-            Err(refusal) => Err(refusal),
-        };
+        let outcome =
+            match bound::check_actor(&command.by).and_then(|()| self.execute(context, &command.body)) {
+                Ok((outcome, new)) => {
+                    let known = events.len();
+                    let new: Vec<Event> =
+                        new.into_iter().filter(|event| !events[..known].contains(event)).collect();
+                    events.extend(new);
+                    Ok(outcome)
+                }
+                Err(refusal) => Err(refusal),
+            };
         self.record(context, &command.body, outcome.as_ref().err());
         Applied { outcome, events }
     }
@@ -127,7 +136,7 @@ impl Catalog {
             CommandBody::InitCluster(c) => self.init_cluster(context, c),
             CommandBody::AddGateway(c) => self.add_gateway(&c.facts),
             CommandBody::UpdateGateway(c) => self.update_gateway(&c.facts),
-            CommandBody::RemoveGateway(c) => self.remove_gateway(c.node),
+            CommandBody::RemoveGateway(c) => self.remove_gateway(context, c.node),
             CommandBody::CreateToken(c) => self.create_token(context, c),
             CommandBody::UseToken(c) => self.use_token(context, c),
             CommandBody::RevokeToken(c) => self.revoke_token(c.id),
@@ -139,24 +148,42 @@ impl Catalog {
             CommandBody::RevokeInvite(c) => self.revoke_invite(c.id),
             CommandBody::EstablishLink(c) => self.establish_link(context, c),
             CommandBody::UpdateLinkPeer(c) => self.update_link_peer(context, c),
-            CommandBody::RemoveLink(c) => self.remove_link(&c.cluster),
+            CommandBody::RemoveLink(c) => self.remove_link(context, &c.cluster),
             CommandBody::RotateKeys(c) => self.rotate_keys(c),
             CommandBody::DropKeys(c) => self.drop_keys(c),
+            CommandBody::DrainGateway(c) => self.drain_gateway(c),
+            CommandBody::PauseLink(c) => self.pause_link(context, c),
+            CommandBody::SetLinkPolicy(c) => self.set_link_policy(context, c),
+            CommandBody::StageRoot(c) => self.stage_root(context, c),
+            CommandBody::ActivateRoot(c) => self.activate_root(context, c),
+            CommandBody::DropRoot(c) => self.drop_root(context, c),
+            CommandBody::ConfirmRoots(c) => self.confirm_roots(c),
+            CommandBody::Revoke(c) => self.revoke(context, c),
+            CommandBody::Reinstate(c) => self.reinstate(context, c),
         }
     }
 
-    /// Forgets tokens and invites that expired a while before `at`. True when there were any.
-    fn purge(&mut self, at: u64) -> bool {
+    /// Forgets tokens and invites that expired a while before `at`, and revocations that refuse nothing any more.
+    fn purge(&mut self, at: u64, events: &mut Vec<Event>) {
         if at < self.purge_at {
-            return false;
+            return;
+        }
+        let revocations = self.revoked.len();
+        self.revoked.retain(|_, revoked| revoked.ends_at > at);
+        if self.revoked.len() < revocations {
+            self.trust_changed = self.revision;
+            events.push(Event::ClusterChanged);
         }
         let before = self.tokens.len() + self.invites.len();
         self.tokens.retain(|_, token| ends(token.expires_at) > at);
         self.invites.retain(|_, invite| ends(invite.expires_at) > at);
         let tokens = self.tokens.values().map(|token| ends(token.expires_at));
         let invites = self.invites.values().map(|invite| ends(invite.expires_at));
-        self.purge_at = tokens.chain(invites).min().unwrap_or(u64::MAX);
-        self.tokens.len() + self.invites.len() < before
+        let revocations = self.revoked.values().map(|revoked| revoked.ends_at);
+        self.purge_at = tokens.chain(invites).chain(revocations).min().unwrap_or(u64::MAX);
+        if self.tokens.len() + self.invites.len() < before {
+            events.push(Event::TokensChanged);
+        }
     }
 
     /// Sees to it that something which expires at `expires_at` is purged in time.

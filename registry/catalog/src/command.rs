@@ -4,11 +4,18 @@ mod cluster;
 mod link;
 mod service;
 mod token;
+mod trust;
 
-pub use cluster::{AddGateway, DropKeys, InitCluster, RemoveGateway, RotateKeys, UpdateGateway};
-pub use link::{CreateInvite, EstablishLink, MergeRule, RemoveLink, RevokeInvite, UpdateLinkPeer};
+pub use cluster::{
+    AddGateway, DrainGateway, DropKeys, InitCluster, RemoveGateway, RotateKeys, UpdateGateway,
+};
+pub use link::{
+    CreateInvite, EstablishLink, MergeRule, PauseLink, RemoveLink, RevokeInvite, SetLinkPolicy, StalePolicy,
+    UpdateLinkPeer,
+};
 pub use service::{DeclarePorts, Export, ExportTo, RemoveService, Unexport};
 pub use token::{CreateToken, RevokeToken, ServiceDeclaration, TokenKind, TokenUser, UseToken};
+pub use trust::{ActivateRoot, ConfirmRoots, DropRoot, Reinstate, Revoke, StageRoot};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +48,9 @@ macro_rules! bodies {
             /// The numbers of all commands that this release knows, in ascending order. A command is proposed only once
             /// every member of the cluster has announced its number.
             pub const KNOWN: &[u16] = &[$($number),*];
+
+            /// The last command of the first release: every member knows those up to it.
+            pub const FIRST_RELEASE: u16 = 27;
 
             /// The command's stable number.
             pub fn number(&self) -> u16 {
@@ -102,6 +112,24 @@ bodies! {
     RotateKeys = 17, "rotate-keys";
     /// Drops epochs of keys.
     DropKeys = 18, "drop-keys";
+    /// Takes a gateway out of use, or into use again.
+    DrainGateway = 19, "drain-gateway";
+    /// Stops sharing services over a link for a while, or shares them again.
+    PauseLink = 20, "pause-link";
+    /// Changes how the services of a linked cluster are used.
+    SetLinkPolicy = 21, "set-link-policy";
+    /// Announces a further root.
+    StageRoot = 22, "stage-root";
+    /// Signs with the announced root.
+    ActivateRoot = 23, "activate-root";
+    /// Trusts a root no longer.
+    DropRoot = 24, "drop-root";
+    /// Records that a linked cluster has taken this one's roots.
+    ConfirmRoots = 25, "confirm-roots";
+    /// Refuses all certificates of a subject that were issued until now.
+    Revoke = 26, "revoke";
+    /// Takes back a revocation.
+    Reinstate = 27, "reinstate";
 }
 
 impl CommandBody {
@@ -126,6 +154,15 @@ impl CommandBody {
             Self::RemoveLink(c) => c.cluster.to_string(),
             Self::RotateKeys(c) => c.to_string(),
             Self::DropKeys(c) => c.to_string(),
+            Self::DrainGateway(c) => format!("{}: {}", c.node, if c.draining { "drain" } else { "serve" }),
+            Self::PauseLink(c) => format!("{}: {}", c.cluster, if c.paused { "pause" } else { "resume" }),
+            Self::SetLinkPolicy(c) => c.cluster.to_string(),
+            Self::StageRoot(_) | Self::ActivateRoot(_) | Self::DropRoot(_) => {
+                "certificate authority".to_owned()
+            }
+            Self::ConfirmRoots(c) => format!("{} at {}", c.cluster, c.revision),
+            Self::Revoke(c) => c.subject.to_string(),
+            Self::Reinstate(c) => c.subject.to_string(),
         }
     }
 }

@@ -19,6 +19,7 @@ mod command;
 mod event;
 mod id;
 mod query;
+mod rebase;
 mod record;
 mod refusal;
 mod secret;
@@ -29,14 +30,17 @@ mod watch;
 pub use bound::{Bound, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS};
 pub use catalog::{Applied, Catalog, Outcome};
 pub use command::{
-    AddGateway, Command, CommandBody, CreateInvite, CreateToken, DeclarePorts, DropKeys, EstablishLink,
-    Export, ExportTo, InitCluster, MergeRule, RemoveGateway, RemoveLink, RemoveService, RevokeInvite,
-    RevokeToken, RotateKeys, ServiceDeclaration, TokenKind, TokenUser, Unexport, UpdateGateway,
+    ActivateRoot, AddGateway, Command, CommandBody, ConfirmRoots, CreateInvite, CreateToken, DeclarePorts,
+    DrainGateway, DropKeys, DropRoot, EstablishLink, Export, ExportTo, InitCluster, MergeRule, PauseLink,
+    Reinstate, RemoveGateway, RemoveLink, RemoveService, Revoke, RevokeInvite, RevokeToken, RotateKeys,
+    ServiceDeclaration, SetLinkPolicy, StageRoot, StalePolicy, TokenKind, TokenUser, Unexport, UpdateGateway,
     UpdateLinkPeer, UseToken,
 };
 pub use event::Event;
 pub use id::{InviteId, TokenId};
-pub use record::{AuditEntry, CaState, ClusterState, Exported, Invite, InviteState, Link, Service, Token};
+pub use record::{
+    AuditEntry, CaState, ClusterState, Exported, Invite, InviteState, Link, Revoked, Service, StagedCa, Token,
+};
 pub use refusal::Refusal;
 pub use secret::{CidKey, LinkKey, ProbeKey, Verifier};
 pub use watch::{EventLog, Replay};

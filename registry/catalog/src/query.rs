@@ -1,13 +1,14 @@
 //! What can be read from a catalog. All of it is the state at [`Catalog::revision`], in the order of names and numbers.
 
 use crate::{
-    AuditEntry, Catalog, ClusterState, Exported, Invite, InviteId, Link, Refusal, Service, Token, TokenId,
-    TokenUser,
+    AuditEntry, Catalog, ClusterState, Exported, Invite, InviteId, Link, Refusal, Revoked, Service, Token,
+    TokenId, TokenUser,
 };
 use causeway_model::{
     ClusterId, ClusterName, GatewayFacts, NodeId, Revision, ServiceHandle, ServiceName, SpiffeId, TrustDomain,
 };
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 impl Catalog {
     /// The revision of the last command that was applied.
@@ -30,9 +31,36 @@ impl Catalog {
         self.gateways.get(&node)
     }
 
+    /// Whether that gateway is being taken out of use.
+    pub fn is_draining(&self, node: NodeId) -> bool {
+        self.draining.contains(&node)
+    }
+
+    /// When that gateway was removed, in seconds since the Unix epoch; known of the last 4,096.
+    pub fn removed(&self, node: NodeId) -> Option<u64> {
+        self.removed.get(&node).copied()
+    }
+
+    /// The revision at which it last changed whom this cluster trusts: its own roots, those of a linked cluster, or a
+    /// revocation.
+    pub fn trust_revision(&self) -> Revision {
+        self.trust_changed
+    }
+
+    /// Whose certificates are refused.
+    pub fn revoked(&self) -> impl ExactSizeIterator<Item = &Revoked> {
+        self.revoked.values()
+    }
+
     /// All services.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Service> {
         self.services.values()
+    }
+
+    /// The services whose names come after `name`, in their order, without a look at those before it; all of them when there is none.
+    pub fn services_after(&self, name: Option<&ServiceName>) -> impl Iterator<Item = &Service> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        self.services.range::<ServiceName, _>((from, Bound::Unbounded)).map(|(_, service)| service)
     }
 
     /// The service with that name.

@@ -3,8 +3,8 @@
 use crate::bound::cut;
 use crate::{Bound, InviteId, TokenId};
 use causeway_model::{
-    ClusterId, ClusterName, Epoch, GatewayRole, NodeId, PortSet, Revision, ServiceHandle, ServiceName,
-    SpiffeId, TrustDomain,
+    ClusterId, ClusterName, Epoch, GatewayRole, NodeId, PortSet, Revision, RevokedSubject, ServiceHandle,
+    ServiceName, SpiffeId, TrustDomain,
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,39 @@ refusals! {
     "gateway-unknown" GatewayUnknown {
         /// Its number.
         node: NodeId,
+    }
+
+    /// The gateway was removed.
+    "gateway {node} was removed from this cluster: start it with a new --data-dir and a new token, as a new gateway" =>
+    "gateway-removed" GatewayRemoved {
+        /// Its number.
+        node: NodeId,
+    }
+
+    /// A rotation has not ended.
+    "a new root was announced at unix time {since} and does not sign yet: see causeway ca show, or end that rotation first" =>
+    "rotation-under-way" RotationUnderWay {
+        /// When it began, in seconds since the Unix epoch.
+        since: u64,
+    }
+
+    /// Only an announced root can begin to sign.
+    "that root was not announced: begin with causeway ca rotate" =>
+    "root-not-staged" RootNotStaged
+
+    /// It is none of the cluster's roots.
+    "that root is none of this cluster's: list them with causeway ca show" =>
+    "root-unknown" RootUnknown
+
+    /// The root that signs stays.
+    "that root signs the cluster's certificates: rotate to another one first" =>
+    "root-active" RootActive
+
+    /// There is nothing to take back.
+    "{subject} is not revoked: list the revocations with causeway revocations" =>
+    "not-revoked" NotRevoked {
+        /// Who was named.
+        subject: RevokedSubject,
     }
 
     /// The last gateway that keeps the registry cannot be removed.

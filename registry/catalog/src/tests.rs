@@ -5,4 +5,5 @@ mod fixture;
 mod life;
 mod random;
 mod refusals;
+mod trust;
 mod watch;

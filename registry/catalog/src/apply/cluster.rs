@@ -1,8 +1,8 @@
 //! The cluster's facts and its gateways.
 
-use crate::bound::{check_gateway, check_locality, check_roots, check_sealed};
+use crate::bound::{MAX_REMOVED, check_gateway, check_locality, check_roots, check_sealed};
 use crate::catalog::{Context, Effect, done};
-use crate::{Bound, CaState, Catalog, ClusterState, Event, InitCluster, Refusal};
+use crate::{Bound, CaState, Catalog, ClusterState, DrainGateway, Event, InitCluster, Refusal};
 use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, NodeId};
 
 impl Catalog {
@@ -29,18 +29,30 @@ impl Catalog {
         }
         self.cluster = Some(ClusterState {
             facts: c.facts.clone(),
-            ca: CaState { roots, active_root: 0, sealed_key: c.sealed_ca.clone() },
+            ca: CaState {
+                roots,
+                active_root: 0,
+                chain: Vec::new(),
+                sealed_key: c.sealed_ca.clone(),
+                staged: None,
+                roots_changed: context.revision,
+                activated: context.revision,
+                activated_at: context.at,
+                keep_secs: 0,
+            },
             cid_keys: [c.cid_key].into(),
             probe_keys: [c.probe_key].into(),
             created_at: context.at,
         });
         self.gateways.insert(c.gateway.node, c.gateway.clone());
+        self.trust_changed = context.revision;
         Ok(done([Event::ClusterChanged, Event::GatewaysChanged, Event::KeysChanged]))
     }
 
     pub(crate) fn add_gateway(&mut self, facts: &GatewayFacts) -> Result<Effect, Refusal> {
         self.own()?;
         check_gateway(facts)?;
+        self.check_not_removed(facts.node)?;
         match self.gateways.get(&facts.node) {
             Some(known) if known == facts => return Ok(done([])),
             Some(_) => return Err(Refusal::GatewayExists { node: facts.node }),
@@ -65,14 +77,35 @@ impl Catalog {
         Ok(done([Event::GatewaysChanged]))
     }
 
-    pub(crate) fn remove_gateway(&mut self, node: NodeId) -> Result<Effect, Refusal> {
+    fn check_not_removed(&self, node: NodeId) -> Result<(), Refusal> {
+        if self.removed.contains_key(&node) { Err(Refusal::GatewayRemoved { node }) } else { Ok(()) }
+    }
+
+    pub(crate) fn drain_gateway(&mut self, c: &DrainGateway) -> Result<Effect, Refusal> {
         self.own()?;
+        let node = c.node;
+        if !self.gateways.contains_key(&node) {
+            return Err(Refusal::GatewayUnknown { node });
+        }
+        let changed = if c.draining { self.draining.insert(node) } else { self.draining.remove(&node) };
+        Ok(done(changed.then_some(Event::GatewaysChanged).into_iter().collect::<Vec<_>>()))
+    }
+
+    pub(crate) fn remove_gateway(&mut self, context: Context<'_>, node: NodeId) -> Result<Effect, Refusal> {
+        self.own()?;
+        self.check_not_removed(node)?;
         let known = self.gateways.get(&node).ok_or(Refusal::GatewayUnknown { node })?;
         let registry = |gateway: &GatewayFacts| gateway.role == GatewayRole::Gateway;
         if registry(known) && self.gateways.values().filter(|gateway| registry(gateway)).count() == 1 {
             return Err(Refusal::GatewayLast { node });
         }
         self.gateways.remove(&node);
+        self.draining.remove(&node);
+        if self.removed.len() >= MAX_REMOVED {
+            let oldest = self.removed.iter().min_by_key(|(_, at)| **at).map(|(node, _)| *node);
+            oldest.map(|node| self.removed.remove(&node));
+        }
+        self.removed.insert(node, context.at);
         Ok(done([Event::GatewaysChanged]))
     }
 }

@@ -1,11 +1,11 @@
 //! Link invites and links.
 
 use super::tokens::check_expiry;
-use crate::bound::{check_gateways, check_locality, check_roots};
+use crate::bound::{check_gateways, check_locality, check_revoked, check_roots};
 use crate::catalog::{Context, Effect, done};
 use crate::{
     Bound, Catalog, CreateInvite, EstablishLink, Event, Invite, InviteId, InviteState, Link, MergeRule,
-    Outcome, Refusal, UpdateLinkPeer,
+    Outcome, PauseLink, Refusal, SetLinkPolicy, StalePolicy, UpdateLinkPeer,
 };
 use causeway_model::{ClusterFacts, ClusterName, GatewayFacts, NodeId, Revision};
 use std::collections::BTreeMap;
@@ -85,6 +85,7 @@ impl Catalog {
             events.push(Event::TokensChanged);
         }
         self.links.insert(c.peer.name.clone(), new_link(context, c));
+        self.trust_changed = context.revision;
         Ok((Outcome::Link { replaced }, events))
     }
 
@@ -127,22 +128,69 @@ impl Catalog {
         }
         check_roots(&c.roots)?;
         check_gateways(&c.gateways)?;
+        check_revoked(&c.revoked)?;
         link.peer_revision = c.peer_revision;
         let gateways = by_node(&c.gateways);
-        if link.roots == c.roots && link.gateways == gateways {
+        let same = link.roots == c.roots && link.gateways == gateways;
+        if same && link.revoked == c.revoked && link.peer_paused == c.paused {
             return Ok(done([]));
         }
+        if link.roots != c.roots || link.revoked != c.revoked {
+            link.trust_changed = context.revision;
+            self.trust_changed = context.revision;
+        }
+        link.revoked.clone_from(&c.revoked);
+        link.peer_paused = c.paused;
         link.roots.clone_from(&c.roots);
         link.gateways = gateways;
         link.changed = context.revision;
         Ok(done([Event::LinkChanged(c.cluster.clone())]))
     }
 
-    pub(crate) fn remove_link(&mut self, cluster: &ClusterName) -> Result<Effect, Refusal> {
+    pub(crate) fn pause_link(&mut self, context: Context<'_>, c: &PauseLink) -> Result<Effect, Refusal> {
+        let link = self.link_mut(&c.cluster)?;
+        if link.paused == c.paused {
+            return Ok(done([]));
+        }
+        link.paused = c.paused;
+        link.changed = context.revision;
+        Ok(done([Event::LinkChanged(c.cluster.clone())]))
+    }
+
+    pub(crate) fn set_link_policy(
+        &mut self,
+        context: Context<'_>,
+        c: &SetLinkPolicy,
+    ) -> Result<Effect, Refusal> {
+        if let MergeRule::Only(namespaces) = &c.merge_namespaces {
+            Bound::MergeNamespaces.check(namespaces.len())?;
+        }
+        let link = self.link_mut(&c.cluster)?;
+        let same = link.stale == c.stale && link.transit == c.transit;
+        if same && link.merge_namespaces == c.merge_namespaces {
+            return Ok(done([]));
+        }
+        link.merge_namespaces.clone_from(&c.merge_namespaces);
+        (link.stale, link.transit) = (c.stale, c.transit);
+        link.changed = context.revision;
+        Ok(done([Event::LinkChanged(c.cluster.clone())]))
+    }
+
+    fn link_mut(&mut self, cluster: &ClusterName) -> Result<&mut Link, Refusal> {
+        self.own()?;
+        self.links.get_mut(cluster).ok_or_else(|| Refusal::LinkUnknown { cluster: cluster.clone() })
+    }
+
+    pub(crate) fn remove_link(
+        &mut self,
+        context: Context<'_>,
+        cluster: &ClusterName,
+    ) -> Result<Effect, Refusal> {
         self.own()?;
         if self.links.remove(cluster).is_none() {
             return Err(Refusal::LinkUnknown { cluster: cluster.clone() });
         }
+        self.trust_changed = context.revision;
         Ok(done([Event::LinkRemoved(cluster.clone())]))
     }
 }
@@ -155,6 +203,13 @@ fn new_link(context: Context<'_>, c: &EstablishLink) -> Link {
         key: c.key,
         merge_namespaces: c.merge_namespaces.clone(),
         peer_revision: Revision::default(),
+        revoked: Vec::new(),
+        peer_paused: false,
+        paused: false,
+        stale: StalePolicy::default(),
+        transit: false,
+        confirmed: Revision::default(),
+        trust_changed: context.revision,
         established_at: context.at,
         established: context.revision,
         changed: context.revision,

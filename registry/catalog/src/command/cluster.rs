@@ -37,11 +37,20 @@ pub struct UpdateGateway {
     pub facts: GatewayFacts,
 }
 
-/// Removes a gateway. The last one that keeps the registry stays.
+/// Removes a gateway for good: its number is never taken again. The last one that keeps the registry stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveGateway {
     /// The gateway.
     pub node: NodeId,
+}
+
+/// Takes a gateway out of use, so that it can be stopped without anybody noticing, or into use again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainGateway {
+    /// The gateway.
+    pub node: NodeId,
+    /// Out of use, or in use.
+    pub draining: bool,
 }
 
 /// Adds an epoch of keys, strictly newer than the newest of its kind.

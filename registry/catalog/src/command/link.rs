@@ -1,7 +1,7 @@
 //! Commands about links to other clusters.
 
 use crate::{InviteId, LinkKey, Verifier};
-use causeway_model::{ClusterFacts, ClusterName, GatewayFacts, Label, Revision};
+use causeway_model::{ClusterFacts, ClusterName, GatewayFacts, Label, Revision, Revocation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -77,6 +77,52 @@ pub struct UpdateLinkPeer {
     pub roots: Vec<Vec<u8>>,
     /// The peer's revision of what it says; newer than the last.
     pub peer_revision: Revision,
+    /// Whose certificates it refuses.
+    pub revoked: Vec<Revocation>,
+    /// Whether it has paused the link on its side.
+    pub paused: bool,
+}
+
+/// What becomes of a peer's services while its link is silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StalePolicy {
+    /// They are used when nobody else offers them.
+    #[default]
+    ServeLast,
+    /// So they are for a while, and then not at all.
+    EjectAfter {
+        /// The while.
+        seconds: u32,
+    },
+    /// They are not used from the moment the link is silent.
+    Fence,
+}
+
+impl StalePolicy {
+    /// How long they are used after the link fell silent when nobody says otherwise, in seconds.
+    pub const DEFAULT_EJECT_SECS: u32 = 30;
+}
+
+/// Stops sharing services over a link for a while, or shares them again. What flows already is not cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseLink {
+    /// The linked cluster.
+    pub cluster: ClusterName,
+    /// Paused, or not.
+    pub paused: bool,
+}
+
+/// Changes how the services of a linked cluster are used. It replaces what was said before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetLinkPolicy {
+    /// The linked cluster.
+    pub cluster: ClusterName,
+    /// Where its services merge with ours.
+    pub merge_namespaces: MergeRule,
+    /// What becomes of them while the link is silent.
+    pub stale: StalePolicy,
+    /// Whether traffic between this peer and others may pass through this cluster.
+    pub transit: bool,
 }
 
 /// Removes a link. Exports that name the cluster stay: they are intent, and wait for a link of that name.

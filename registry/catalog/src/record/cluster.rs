@@ -1,7 +1,7 @@
 //! The cluster itself.
 
 use crate::{CidKey, ProbeKey};
-use causeway_model::{ClusterFacts, Epoch};
+use causeway_model::{ClusterFacts, Epoch, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,8 +12,34 @@ pub struct CaState {
     pub roots: Vec<Vec<u8>>,
     /// Which of the roots signs, as an index.
     pub active_root: usize,
-    /// The private key of the active root, sealed under a key that only signing gateways hold.
+    /// The certificates between the root that signs and what it signs, in DER, the signer first; empty when the root signs
+    /// itself.
+    pub chain: Vec<Vec<u8>>,
+    /// The signer's private key, sealed under a key that only signing gateways hold.
     pub sealed_key: Vec<u8>,
+    /// The root that was announced and signs nothing yet.
+    pub staged: Option<StagedCa>,
+    /// The revision at which the list of roots last changed.
+    pub roots_changed: Revision,
+    /// The revision at which the signer last changed.
+    pub activated: Revision,
+    /// When it did, in seconds since the Unix epoch.
+    pub activated_at: u64,
+    /// For how long, in seconds, an older root stays trusted after nobody who is connected has a certificate of it.
+    pub keep_secs: u64,
+}
+
+/// A root that was announced, and its signer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedCa {
+    /// The root certificate, in DER.
+    pub root_der: Vec<u8>,
+    /// As [`CaState::chain`].
+    pub chain: Vec<Vec<u8>>,
+    /// As [`CaState::sealed_key`].
+    pub sealed_key: Vec<u8>,
+    /// When it was announced, in seconds since the Unix epoch.
+    pub at: u64,
 }
 
 impl CaState {

@@ -1,7 +1,7 @@
 //! Links and the invites that lead to them.
 
-use crate::{InviteId, LinkKey, MergeRule, Refusal, Verifier};
-use causeway_model::{ClusterFacts, ClusterName, GatewayFacts, NodeId, Revision};
+use crate::{InviteId, LinkKey, MergeRule, Refusal, StalePolicy, Verifier};
+use causeway_model::{ClusterFacts, ClusterName, GatewayFacts, NodeId, Revision, Revocation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -78,6 +78,20 @@ pub struct Link {
     pub merge_namespaces: MergeRule,
     /// The peer's revision of its roots and gateways; 0 until it first speaks over the link.
     pub peer_revision: Revision,
+    /// Whose certificates the peer refuses.
+    pub revoked: Vec<Revocation>,
+    /// Whether the peer has paused the link.
+    pub peer_paused: bool,
+    /// Whether it is paused here.
+    pub paused: bool,
+    /// What becomes of the peer's services while the link is silent.
+    pub stale: StalePolicy,
+    /// Whether traffic between this peer and others may pass through this cluster.
+    pub transit: bool,
+    /// This cluster's revision of which everybody in the peer's cluster has taken the roots; 0 until it says so.
+    pub confirmed: Revision,
+    /// The revision at which its roots or revocations last changed here.
+    pub trust_changed: Revision,
     /// When the link was made, in seconds since the Unix epoch.
     pub established_at: u64,
     /// The revision at which it was made; a link that is made again has a new one.

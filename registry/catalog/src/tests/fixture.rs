@@ -190,6 +190,8 @@ pub(super) fn update_peer(cluster: &str, peer_revision: u64) -> UpdateLinkPeer {
         gateways: vec![gateway(5), gateway(6)],
         roots: vec![vec![9], vec![10]],
         peer_revision: Revision(peer_revision),
+        revoked: Vec::new(),
+        paused: false,
     }
 }
 
@@ -203,4 +205,22 @@ pub(super) fn rotate(cid: Option<u64>, probe: Option<u64>) -> RotateKeys {
 pub(super) fn drop_keys(cid: &[u64], probe: &[u64]) -> DropKeys {
     let epochs = |list: &[u64]| list.iter().copied().map(Epoch).collect();
     DropKeys { cid: epochs(cid), probe: epochs(probe) }
+}
+
+/// Announces the root `n`, with a signer below it.
+pub(super) fn stage(n: u8) -> StageRoot {
+    StageRoot { root_der: vec![n], chain: vec![vec![n, 1]], sealed_key: vec![n, n], keep_secs: 60 }
+}
+
+pub(super) fn revoke(account: &str) -> Revoke {
+    Revoke { subject: RevokedSubject::Identity(identity(account)), ends_at: NOW + 100 }
+}
+
+pub(super) fn policy(cluster: &str) -> SetLinkPolicy {
+    SetLinkPolicy {
+        cluster: parsed(cluster),
+        merge_namespaces: MergeRule::All,
+        stale: StalePolicy::ServeLast,
+        transit: false,
+    }
 }

@@ -63,6 +63,13 @@ fn on_links() -> impl Strategy<Value = CommandBody> {
         4 => made.prop_map(|(invite, name, id)| link(invite, facts(name, id)).into()),
         2 => (cluster(), 0..4_u64).prop_map(|(name, revision)| update_peer(name, revision).into()),
         1 => cluster().prop_map(|name| RemoveLink { cluster: parsed(name) }.into()),
+        1 => (cluster(), any::<bool>())
+            .prop_map(|(name, paused)| PauseLink { cluster: parsed(name), paused }.into()),
+        1 => (cluster(), any::<bool>())
+            .prop_map(|(name, transit)| SetLinkPolicy { transit, ..policy(name) }.into()),
+        1 => (cluster(), 0..9_u64).prop_map(|(name, revision)| {
+            ConfirmRoots { cluster: parsed(name), revision: Revision(revision) }.into()
+        }),
     ]
 }
 
@@ -76,6 +83,14 @@ fn on_cluster() -> impl Strategy<Value = CommandBody> {
         2 => (0..5_u64).prop_map(|node| RemoveGateway { node: NodeId(node) }.into()),
         3 => (epoch(), epoch()).prop_map(|(cid, probe)| rotate(cid, probe).into()),
         2 => (epochs(), epochs()).prop_map(|(cid, probe)| drop_keys(&cid, &probe).into()),
+        1 => (0..5_u64, any::<bool>())
+            .prop_map(|(node, draining)| DrainGateway { node: NodeId(node), draining }.into()),
+        2 => (0..4_u8).prop_map(|n| stage(n).into()),
+        2 => (0..4_u8).prop_map(|n| ActivateRoot { root_der: vec![n] }.into()),
+        2 => (0..4_u8).prop_map(|n| DropRoot { root_der: vec![n] }.into()),
+        2 => prop::sample::select(&["a", "b"][..]).prop_map(|account| revoke(account).into()),
+        1 => prop::sample::select(&["a", "b"][..])
+            .prop_map(|account| Reinstate { subject: revoke(account).subject }.into()),
     ]
 }
 
@@ -106,6 +121,15 @@ fn check_consistent(catalog: &Catalog) {
         assert_eq!(catalog.link_by_id(link.peer.id), Some(link));
         assert_ne!(link.peer.id, catalog.cluster().unwrap().facts.id);
     }
+    if let Some(cluster) = catalog.cluster() {
+        let ca = &cluster.ca;
+        assert!(ca.active_root < ca.roots.len());
+        assert!(ca.staged.as_ref().is_none_or(|staged| ca.roots.contains(&staged.root_der)));
+        assert!(ca.roots_changed <= catalog.trust_revision());
+    }
+    assert!(catalog.draining.iter().all(|node| catalog.gateway(*node).is_some()));
+    assert!(catalog.removed.keys().all(|node| catalog.gateway(*node).is_none()));
+    assert!(catalog.revoked().all(|revoked| catalog.purge_at <= revoked.ends_at));
     assert!(catalog.tokens().all(|token| catalog.purge_at <= token.expires_at + TOMBSTONE_SECS));
     assert!(catalog.invites().all(|invite| catalog.purge_at <= invite.expires_at + TOMBSTONE_SECS));
 }
@@ -113,7 +137,13 @@ fn check_consistent(catalog: &Catalog) {
 /// The state that events tell of, as a list per kind, to see that no change goes untold.
 fn told(before: &Catalog, after: &Catalog, events: &[Event]) {
     let has = |event: Event| events.contains(&event);
-    assert_eq!(before.gateways != after.gateways, has(Event::GatewaysChanged));
+    let gateways = before.gateways != after.gateways || before.draining != after.draining;
+    assert_eq!(gateways, has(Event::GatewaysChanged));
+    let trusted = |c: &Catalog| (c.revoked.clone(), c.cluster.as_ref().map(|cluster| cluster.ca.clone()));
+    assert_eq!(trusted(before) != trusted(after), has(Event::ClusterChanged));
+    if before.revoked != after.revoked || before.links.len() != after.links.len() {
+        assert!(after.trust_revision() > before.trust_revision());
+    }
     assert_eq!(before.tokens != after.tokens || before.invites != after.invites, has(Event::TokensChanged));
     for name in SERVICES.map(parsed::<ServiceName>) {
         let (old, new) = (before.service(&name), after.service(&name));
@@ -123,7 +153,7 @@ fn told(before: &Catalog, after: &Catalog, events: &[Event]) {
     }
     for name in CLUSTERS.map(parsed::<ClusterName>) {
         let seen = |catalog: &Catalog| {
-            catalog.link(&name).map(|l| (l.established, l.roots.clone(), l.gateways.clone()))
+            catalog.link(&name).cloned().map(|link| Link { peer_revision: Revision(0), ..link })
         };
         let (old, new) = (seen(before), seen(after));
         assert_eq!(old != new && new.is_some(), has(Event::LinkChanged(name.clone())));

@@ -49,6 +49,11 @@ fn invalid_values() -> Vec<CommandBody> {
         UpdateLinkPeer { gateways: vec![], ..update_peer("phx", 6) }.into(),
         rotate(None, None).into(),
         drop_keys(&[], &[]).into(),
+        StageRoot { root_der: vec![], ..stage(7) }.into(),
+        StageRoot { sealed_key: vec![], ..stage(7) }.into(),
+        StageRoot { chain: vec![vec![]], ..stage(7) }.into(),
+        ConfirmRoots { cluster: parsed("phx"), revision: Revision(u64::MAX) }.into(),
+        Revoke { ends_at: NOW, ..revoke("web") }.into(),
     ]
 }
 
@@ -75,6 +80,10 @@ fn refused() -> Vec<(&'static str, CommandBody)> {
     let own_domain = ClusterFacts { trust_domain: parsed("iad.mesh"), ..facts("lhr", 3) };
     let renamed = ClusterFacts { name: parsed("lhr"), ..facts("phx", 2) };
     let named = |name: &str| ClusterFacts { name: parsed(name), ..facts("lhr", 3) };
+    let foreign = Revoke {
+        subject: RevokedSubject::Identity(parsed("spiffe://phx.mesh/ns/shop/sa/web")),
+        ..revoke("web")
+    };
     vec![
         ("already-initialised", init().into()),
         ("gateway-exists", AddGateway { facts: forwarder(1) }.into()),
@@ -130,6 +139,15 @@ fn refused() -> Vec<(&'static str, CommandBody)> {
         ("epoch-clash", rotate(Some(17), None).into()),
         ("epoch-unknown", drop_keys(&[2], &[]).into()),
         ("epoch-newest", drop_keys(&[], &[1]).into()),
+        ("gateway-unknown", DrainGateway { node: NodeId(3), draining: true }.into()),
+        ("link-unknown", PauseLink { cluster: parsed("lhr"), paused: true }.into()),
+        ("link-unknown", policy("lhr").into()),
+        ("link-unknown", ConfirmRoots { cluster: parsed("lhr"), revision: Revision(1) }.into()),
+        ("root-not-staged", ActivateRoot { root_der: vec![8] }.into()),
+        ("root-unknown", DropRoot { root_der: vec![8] }.into()),
+        ("root-active", DropRoot { root_der: init().root_der }.into()),
+        ("identity-foreign", foreign.into()),
+        ("not-revoked", Reinstate { subject: RevokedSubject::Key([1; 32]) }.into()),
         ("limit-reached", AddGateway { facts: crowded() }.into()),
     ]
 }
@@ -156,6 +174,10 @@ fn special() -> Vec<Refusal> {
     all.push(r.refuse(use_token(2)));
     r.ok(RevokeInvite { id: invite_id(2) });
     all.push(r.refuse(link(Some(2), facts("lhr", 3))));
+    r.ok(stage(7));
+    all.push(r.refuse(stage(8)));
+    r.ok(RemoveGateway { node: NodeId(2) });
+    all.push(r.refuse(AddGateway { facts: gateway(2) }));
     r.at = NOW + 60;
     all.push(r.refuse(use_token(3)));
     all.push(r.refuse(link(Some(3), facts("lhr", 3))));
@@ -229,7 +251,7 @@ fn numbers_and_names_of_commands_are_stable() {
     for (number, body) in first {
         assert_eq!(body.number(), number);
     }
-    assert_eq!(CommandBody::KNOWN, (1..=18).collect::<Vec<u16>>());
+    assert_eq!(CommandBody::KNOWN, (1..=27).collect::<Vec<u16>>());
     let names: BTreeSet<&str> = refused().iter().map(|(_, body)| body.name()).collect();
     assert!(names.contains("establish-link") && names.contains("use-token"), "{names:?}");
 }

@@ -1,0 +1,140 @@
+//! The rotation of the certificate authority, and revocations.
+
+use super::tokens::check_expiry;
+use crate::bound::{check_chain, check_roots, check_sealed};
+use crate::catalog::{Context, Effect, done};
+use crate::{
+    ActivateRoot, Bound, Catalog, ConfirmRoots, DropRoot, Event, Refusal, Reinstate, Revoke, Revoked,
+    StageRoot, StagedCa, TokenKind,
+};
+use causeway_model::{Revocation, RevokedSubject};
+
+impl Catalog {
+    pub(crate) fn stage_root(&mut self, context: Context<'_>, c: &StageRoot) -> Result<Effect, Refusal> {
+        let ca = &mut self.cluster.as_mut().ok_or(Refusal::NotInitialised)?.ca;
+        check_sealed(&c.sealed_key)?;
+        check_chain(&c.chain)?;
+        let mut roots = ca.roots.clone();
+        if let Some(staged) = &ca.staged {
+            return Err(Refusal::RotationUnderWay { since: staged.at });
+        }
+        // the root that signs may be announced again with another signer below it
+        if !roots.contains(&c.root_der) {
+            roots.push(c.root_der.clone());
+        }
+        check_roots(&roots)?;
+        ca.roots = roots;
+        ca.roots_changed = context.revision;
+        ca.staged = Some(StagedCa {
+            root_der: c.root_der.clone(),
+            chain: c.chain.clone(),
+            sealed_key: c.sealed_key.clone(),
+            at: context.at,
+        });
+        ca.keep_secs = c.keep_secs;
+        self.trust_changed = context.revision;
+        Ok(done([Event::ClusterChanged]))
+    }
+
+    pub(crate) fn activate_root(
+        &mut self,
+        context: Context<'_>,
+        c: &ActivateRoot,
+    ) -> Result<Effect, Refusal> {
+        let ca = &mut self.cluster.as_mut().ok_or(Refusal::NotInitialised)?.ca;
+        let staged = ca.staged.take_if(|staged| staged.root_der == c.root_der);
+        let staged = staged.ok_or(Refusal::RootNotStaged)?;
+        let Some(active) = ca.roots.iter().position(|root| *root == staged.root_der) else {
+            return Err(Refusal::RootUnknown);
+        };
+        // tokens pin the first root of a bundle
+        let root = ca.roots.remove(active);
+        ca.roots.insert(0, root);
+        ca.active_root = 0;
+        ca.chain = staged.chain;
+        ca.sealed_key = staged.sealed_key;
+        ca.activated_at = context.at;
+        ca.activated = context.revision;
+        Ok(done([Event::ClusterChanged]))
+    }
+
+    pub(crate) fn drop_root(&mut self, context: Context<'_>, c: &DropRoot) -> Result<Effect, Refusal> {
+        let ca = &mut self.cluster.as_mut().ok_or(Refusal::NotInitialised)?.ca;
+        let index = ca.roots.iter().position(|root| *root == c.root_der).ok_or(Refusal::RootUnknown)?;
+        let staged = ca.staged.take_if(|staged| staged.root_der == c.root_der).is_some();
+        if index == ca.active_root {
+            // a new signer below the same root was announced: that is what ends
+            return if staged { Ok(done([Event::ClusterChanged])) } else { Err(Refusal::RootActive) };
+        }
+        ca.roots.remove(index);
+        ca.active_root -= usize::from(index < ca.active_root);
+        ca.roots_changed = context.revision;
+        self.trust_changed = context.revision;
+        Ok(done([Event::ClusterChanged]))
+    }
+
+    pub(crate) fn confirm_roots(&mut self, c: &ConfirmRoots) -> Result<Effect, Refusal> {
+        self.own()?;
+        let unknown = || Refusal::LinkUnknown { cluster: c.cluster.clone() };
+        let have = self.revision;
+        let link = self.links.get_mut(&c.cluster).ok_or_else(unknown)?;
+        if c.revision > have {
+            return Err(Refusal::invalid(
+                "confirmed revision",
+                &c.revision.to_string(),
+                "the linked cluster cannot have seen more than there is",
+            ));
+        }
+        if c.revision <= link.confirmed {
+            return Ok(done([]));
+        }
+        link.confirmed = c.revision;
+        Ok(done([Event::LinkChanged(c.cluster.clone())]))
+    }
+
+    pub(crate) fn revoke(&mut self, context: Context<'_>, c: &Revoke) -> Result<Effect, Refusal> {
+        let own = self.own()?.trust_domain.clone();
+        if let RevokedSubject::Identity(identity) = &c.subject
+            && *identity.trust_domain() != own
+        {
+            return Err(Refusal::IdentityForeign { identity: identity.clone(), own });
+        }
+        check_expiry("end of a revocation", c.ends_at, context.at)?;
+        let new = usize::from(!self.revoked.contains_key(&c.subject));
+        Bound::Revocations.check(self.revoked.len() + new)?;
+        let revocation = Revocation { subject: c.subject.clone(), issued_before: context.at };
+        let revoked = Revoked { revocation, ends_at: c.ends_at, by: context.by.to_owned() };
+        self.revoked.insert(c.subject.clone(), revoked);
+        self.purge_at = self.purge_at.min(c.ends_at);
+        self.trust_changed = context.revision;
+        let mut events = vec![Event::ClusterChanged];
+        if self.revoke_tokens_of(&c.subject) {
+            events.push(Event::TokensChanged);
+        }
+        Ok(done(events))
+    }
+
+    /// Revokes the tokens that would give the identity new certificates. True when there were any.
+    fn revoke_tokens_of(&mut self, subject: &RevokedSubject) -> bool {
+        let RevokedSubject::Identity(revoked) = subject else { return false };
+        let mut any = false;
+        for token in self.tokens.values_mut() {
+            if matches!(&token.kind, TokenKind::Workload { identity, .. } if identity == revoked)
+                && !token.revoked
+            {
+                token.revoked = true;
+                any = true;
+            }
+        }
+        any
+    }
+
+    pub(crate) fn reinstate(&mut self, context: Context<'_>, c: &Reinstate) -> Result<Effect, Refusal> {
+        self.own()?;
+        if self.revoked.remove(&c.subject).is_none() {
+            return Err(Refusal::NotRevoked { subject: c.subject.clone() });
+        }
+        self.trust_changed = context.revision;
+        Ok(done([Event::ClusterChanged]))
+    }
+}
