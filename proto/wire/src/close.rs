@@ -62,6 +62,8 @@ codes! {
     Overloaded = 11, "overloaded";
     /// Our own mistake.
     Internal = 12, "internal";
+    /// The peer's certificate was revoked.
+    Revoked = 13, "revoked";
 
     /// The TCP connection behind the stream was reset by the application or its peer.
     TcpReset = 32, "tcp-reset";

@@ -115,6 +115,15 @@ pub struct EpochsInUse {
     pub epochs: Vec<Epoch>,
 }
 
+/// Whom this sidecar trusts and by whom it is signed: what a rotation of roots waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrustReport {
+    /// The revision of the newest [`Bundles`] that it has taken.
+    pub bundles: Revision,
+    /// The first 8 bytes of SHA-256 of the root that its SVID chains to.
+    pub root: [u8; 8],
+}
+
 /// This workload stops now: it is gone at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Goodbye {}
@@ -142,6 +151,8 @@ messages! {
         9 = EpochsInUse(EpochsInUse),
         /// Says goodbye.
         10 = Goodbye(Goodbye),
+        /// Says which trust bundles it has taken.
+        11 = Trust(TrustReport),
     }
 }
 
@@ -232,6 +243,15 @@ pub struct Keys {
     pub probe_key: ProbeSecret,
 }
 
+/// The cluster signs with another root now: an SVID of an older one is to be renewed, at a random time within the given one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RenewNow {
+    /// The first 8 bytes of SHA-256 of the root that signs.
+    pub root: [u8; 8],
+    /// The time, in milliseconds.
+    pub within_ms: u32,
+}
+
 /// This gateway is about to stop: attach to another one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draining {}
@@ -263,5 +283,7 @@ messages! {
         11 = Keys(Keys),
         /// The gateway is about to stop.
         12 = Draining(Draining),
+        /// An SVID of an older root is to be renewed.
+        13 = RenewNow(RenewNow),
     }
 }

@@ -72,6 +72,15 @@ pub struct Facts {
     pub bundle: BundleView,
     /// Its gateways.
     pub gateways: Vec<GatewayFacts>,
+    /// Whether its operator has paused the link: it shares nothing for now.
+    pub paused: bool,
+}
+
+/// Everybody in the speaker's cluster has taken the facts that the listener's cluster told at this revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FactsTaken {
+    /// The listener's revision.
+    pub revision: Revision,
 }
 
 /// Exports that changed, or with `snapshot` a part of all of them.
@@ -181,5 +190,7 @@ messages! {
         12 = InstancesGone(PeerInstancesGone),
         /// The link is removed.
         13 = Unlink(Unlink),
+        /// Everybody here has your roots.
+        14 = FactsTaken(FactsTaken),
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::codec::messages;
 use crate::view::{BundleView, Refusal, VersionInfo};
-use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, HostPort, Locality, NodeId};
+use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, HostPort, Locality, NodeId, Revision};
 use serde::{Deserialize, Serialize};
 
 /// Which method of the registry a call is for.
@@ -26,6 +26,8 @@ pub enum Method {
     AddLearner,
     /// The leader's commit index, for reads that must be current.
     ReadIndex,
+    /// The leader hands over: stand for election at once.
+    Elect,
 }
 
 /// A request.
@@ -60,6 +62,31 @@ pub struct PeerHello {
     pub node: NodeId,
     /// The numbers of the catalog commands that the speaker knows.
     pub commands: Vec<u16>,
+}
+
+/// How the speaker is doing, said every half second on the long stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// The speaker's release.
+    pub release: String,
+    /// How far its replica of the registry is.
+    pub revision: Revision,
+    /// The first 8 bytes of SHA-256 of the root that its SVID chains to.
+    pub root: [u8; 8],
+    /// Whether it is being taken out of use.
+    pub draining: bool,
+    /// Control connections of sidecars.
+    pub attached: u32,
+    /// Packets that it forwarded since it started.
+    pub packets: u64,
+    /// For how long it has been running, in seconds.
+    pub up_secs: u64,
+    /// The least revision of the trust bundles that the sidecars attached to it have taken; nothing without sidecars.
+    pub least_bundle: Option<Revision>,
+    /// The roots that SVIDs of sidecars attached to it chain to, as in `root`; at most 16.
+    pub roots: Vec<[u8; 8]>,
+    /// Where its admin API listens, if it serves one.
+    pub admin: Option<HostPort>,
 }
 
 /// Joins a gateway with a token.
@@ -154,5 +181,7 @@ messages! {
         10 = UpdateFacts(UpdateFacts),
         /// They are recorded.
         11 = FactsUpdated(FactsUpdated),
+        /// How the speaker is doing.
+        12 = Status(GatewayStatus),
     }
 }

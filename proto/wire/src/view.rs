@@ -2,8 +2,8 @@
 
 use crate::cid::Cid;
 use causeway_model::{
-    ClusterFacts, Epoch, Health, Locality, PortSet, ServiceHandle, ServiceName, SpiffeId, TrustDomain,
-    WorkloadId,
+    ClusterFacts, Epoch, Health, Locality, PortSet, Revocation, ServiceHandle, ServiceName, SpiffeId,
+    TrustDomain, WorkloadId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,8 @@ pub struct BundleView {
     pub trust_domain: TrustDomain,
     /// Its root certificates (DER, RFC 5280).
     pub roots: Vec<Vec<u8>>,
+    /// Whose certificates it refuses; at most [`Revocation::MAX_PER_DOMAIN`].
+    pub revoked: Vec<Revocation>,
 }
 
 /// A service as an exporting cluster sums it up over a link.

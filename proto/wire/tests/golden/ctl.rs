@@ -19,6 +19,7 @@ pub(crate) fn to_gateway() -> Examples<ToGateway> {
         .with("watch-instances", WatchInstances { instances: instances() })
         .with("epochs-in-use", EpochsInUse { epochs: vec![Epoch(3), Epoch(u64::MAX)] })
         .with("goodbye", Goodbye {})
+        .with("trust", TrustReport { bundles: Revision(300), root: [7; 8] })
 }
 
 fn register() -> Register {
@@ -56,6 +57,7 @@ pub(crate) fn to_sidecar() -> Examples<ToSidecar> {
         .with("instances-gone", InstancesGone { instances: instances() })
         .with("keys", Keys { cid_keys: cid_keys(), probe_key: probe_key() })
         .with("draining", Draining {})
+        .with("renew-now", RenewNow { root: [7; 8], within_ms: 70_000 })
 }
 
 fn welcome() -> Welcome {

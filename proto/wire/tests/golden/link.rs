@@ -14,7 +14,10 @@ pub(crate) fn messages() -> Examples<LinkMessage> {
         .with("refused", refusal())
         .with("hello", hello(None))
         .with("hello-resuming", hello(Some((Epoch(7), Revision(300)))))
-        .with("facts", Facts { revision: Revision(9), bundle: bundle("iad.mesh"), gateways: gateways() })
+        .with(
+            "facts",
+            Facts { revision: Revision(9), bundle: bundle("iad.mesh"), gateways: gateways(), paused: true },
+        )
         .with("exports-delta", exports(None))
         .with("exports-snapshot", exports(Some(SnapshotPart { index: 1, last: true })))
         .with(
@@ -27,6 +30,7 @@ pub(crate) fn messages() -> Examples<LinkMessage> {
         .with("watch-instances", WatchPeerInstances { instances: instances.clone() })
         .with("instances-gone", PeerInstancesGone { instances })
         .with("unlink", Unlink {})
+        .with("facts-taken", FactsTaken { revision: Revision(300) })
 }
 
 pub(crate) fn introduction() -> Introduction {

@@ -37,7 +37,11 @@ pub(crate) fn gateways() -> Vec<GatewayFacts> {
 }
 
 pub(crate) fn bundle(trust_domain: &str) -> BundleView {
-    BundleView { trust_domain: parsed(trust_domain), roots: vec![vec![0x30, 0x82, 1], vec![0x30; 300]] }
+    BundleView {
+        trust_domain: parsed(trust_domain),
+        roots: vec![vec![0x30, 0x82, 1], vec![0x30; 300]],
+        revoked: vec![Revocation { subject: RevokedSubject::Key([7; 32]), issued_before: 1_800_000_000 }],
+    }
 }
 
 pub(crate) fn ports() -> PortSet {

@@ -2,7 +2,7 @@
 
 use crate::messages::Examples;
 use crate::nouns::*;
-use causeway_model::{GatewayRole, NodeId};
+use causeway_model::{GatewayRole, NodeId, Revision};
 use causeway_wire::peer::*;
 
 pub(crate) fn messages() -> Examples<PeerMessage> {
@@ -14,6 +14,7 @@ pub(crate) fn messages() -> Examples<PeerMessage> {
         .with("call-propose", call(Method::Propose))
         .with("call-add-learner", call(Method::AddLearner))
         .with("call-read-index", call(Method::ReadIndex))
+        .with("call-elect", call(Method::Elect))
         .with("reply", Reply { body: vec![4; 300] })
         .with("refused", refusal())
         .with("hello", PeerHello { version: version(), node: NodeId(2), commands: vec![1, 2, 300] })
@@ -26,6 +27,22 @@ pub(crate) fn messages() -> Examples<PeerMessage> {
         .with("renewed", GatewayRenewed { chain: vec![vec![0x30; 3]] })
         .with("update-facts", UpdateFacts { facts: gateways().remove(0) })
         .with("facts-updated", FactsUpdated {})
+        .with("status", status())
+}
+
+fn status() -> GatewayStatus {
+    GatewayStatus {
+        release: "0.1.0".to_owned(),
+        revision: Revision(300),
+        root: [7; 8],
+        draining: true,
+        attached: 70_000,
+        packets: u64::MAX,
+        up_secs: 5,
+        least_bundle: Some(Revision(299)),
+        roots: vec![[7; 8], [8; 8]],
+        admin: Some(parsed("10.0.0.2:7444")),
+    }
 }
 
 fn join(role: GatewayRole) -> JoinGateway {
