@@ -15,12 +15,14 @@ mod digest;
 mod event;
 mod lease;
 mod message;
+mod names;
 mod outbox;
 mod own;
 mod peer;
 mod presence;
 mod replica;
 mod row;
+mod trust;
 mod view;
 
 pub use config::PresenceConfig;

@@ -20,6 +20,10 @@ pub(crate) struct Outbox {
     /// The version up to which the sibling was told.
     sent: u64,
     snapshot: Option<Snapshot>,
+    /// The version up to which changes are told without a pause.
+    burst: u64,
+    /// Not before then are later changes told, unless there are enough for a full message.
+    rows_at: Option<Instant>,
     answered: Option<Instant>,
 }
 
@@ -72,6 +76,7 @@ impl Outbox {
             return;
         }
         self.answered = Some(now);
+        self.burst = own.version();
         if full || !own.covers(have) {
             self.start_snapshot(own);
         } else {
@@ -84,10 +89,18 @@ impl Outbox {
         self.snapshot = Some(Snapshot { version: own.version(), rows, next_row: 0, next_part: 0 });
     }
 
+    /// When changes that wait are told; nothing if none wait. Not once that time has come: they go when they are asked for.
+    pub(crate) fn next(&self, now: Instant, own: &OwnTable) -> Option<Instant> {
+        let waits =
+            self.up && self.snapshot.is_none() && own.version() > self.sent && self.sent >= self.burst;
+        self.rows_at.filter(|&at| waits && at > now)
+    }
+
     /// The next message. Rows come before the digest and the heartbeat, so that these never point at something that is
     /// still to be sent.
     pub(crate) fn poll(
         &mut self,
+        now: Instant,
         own: &OwnTable,
         replica: &Replica,
         config: &PresenceConfig,
@@ -102,8 +115,11 @@ impl Outbox {
         if let Some((full, incarnation)) = self.request.take().zip(replica.incarnation()) {
             return Some(Message::SnapshotRequest { incarnation, have: replica.version(), full });
         }
-        if let Some(message) = self.poll_rows(own, config) {
+        if let Some(message) = self.poll_rows(now, own, config) {
             return Some(message);
+        }
+        if version > self.sent {
+            return None;
         }
         if std::mem::take(&mut self.digest) {
             return Some(Message::Digest { incarnation, version, digest });
@@ -111,7 +127,7 @@ impl Outbox {
         std::mem::take(&mut self.heartbeat).then_some(Message::Heartbeat { incarnation, version })
     }
 
-    fn poll_rows(&mut self, own: &OwnTable, config: &PresenceConfig) -> Option<Message> {
+    fn poll_rows(&mut self, now: Instant, own: &OwnTable, config: &PresenceConfig) -> Option<Message> {
         let max_rows = config.max_rows_per_message.clamp(1, Message::MAX_ROWS);
         if self.snapshot.is_none() && !own.covers(self.sent) {
             self.start_snapshot(own);
@@ -127,9 +143,19 @@ impl Outbox {
             return Some(Message::Snapshot { incarnation, version, part, last, rows });
         }
         let from = self.sent;
+        if from >= own.version() {
+            return None;
+        }
+        if from >= self.burst {
+            let few = own.version().saturating_sub(from) < max_rows as u64;
+            if few && self.rows_at.is_some_and(|at| now < at) {
+                return None;
+            }
+            (self.burst, self.rows_at) = (own.version(), Some(now + config.delta_interval));
+        }
         let (changes, to) = own.changes_after(from, max_rows);
         self.sent = to;
-        (to > from).then_some(Message::Deltas { incarnation, from, to, changes })
+        Some(Message::Deltas { incarnation, from, to, changes })
     }
 }
 
@@ -159,7 +185,8 @@ mod tests {
 
     fn drain(outbox: &mut Outbox, own: &OwnTable, config: &PresenceConfig) -> Vec<Message> {
         let replica = Replica::new(NodeId(2));
-        std::iter::from_fn(|| outbox.poll(own, &replica, config)).collect()
+        let now = Instant::now();
+        std::iter::from_fn(|| outbox.poll(now, own, &replica, config)).collect()
     }
 
     fn kinds(messages: &[Message]) -> Vec<&'static str> {
@@ -197,7 +224,7 @@ mod tests {
         let (mut outbox, now) = (Outbox::default(), Instant::now());
         (1..=5).for_each(|w| drop(own.put(row(w, &[]))));
         outbox.open(&own);
-        outbox.poll(&own, &Replica::new(NodeId(2)), &config);
+        outbox.poll(now, &own, &Replica::new(NodeId(2)), &config);
         outbox.answer(now, 2, false, &own, &config);
         assert_eq!(kinds(&drain(&mut outbox, &own, &config)), ["deltas", "deltas"]);
         outbox.answer(now + Duration::from_millis(199), 2, false, &own, &config);
@@ -223,5 +250,29 @@ mod tests {
             own.remove(WorkloadId(w));
         }
         assert_eq!(kinds(&drain(&mut outbox, &own, &config)), ["hello", "snapshot"]);
+    }
+
+    #[test]
+    fn changes_in_a_row_travel_together_and_hold_back_what_points_at_them() {
+        let config = PresenceConfig { max_rows_per_message: 3, ..PresenceConfig::default() };
+        let mut own = OwnTable::new(Incarnation(1), &config);
+        let (mut outbox, start, replica) = (Outbox::default(), Instant::now(), Replica::new(NodeId(2)));
+        outbox.open(&own);
+        let poll = |outbox: &mut Outbox, own: &OwnTable, millis| {
+            let now = start + Duration::from_millis(millis);
+            let sent: Vec<_> = std::iter::from_fn(|| outbox.poll(now, own, &replica, &config)).collect();
+            (kinds(&sent).join(" "), outbox.next(now, own).map(|at| at.duration_since(start).as_millis()))
+        };
+        own.put(row(1, &[]));
+        assert_eq!(poll(&mut outbox, &own, 0), ("hello deltas".into(), None));
+        own.put(row(2, &[]));
+        outbox.queue_digest();
+        outbox.queue_heartbeat();
+        assert_eq!(poll(&mut outbox, &own, 1), (String::new(), Some(10)));
+        own.put(row(3, &[]));
+        assert_eq!(poll(&mut outbox, &own, 9), (String::new(), Some(10)));
+        assert_eq!(poll(&mut outbox, &own, 10), ("deltas digest heartbeat".into(), None));
+        (4..=6).for_each(|w| drop(own.put(row(w, &[]))));
+        assert_eq!(poll(&mut outbox, &own, 11), ("deltas".into(), None), "a full message does not wait");
     }
 }

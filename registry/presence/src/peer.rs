@@ -212,8 +212,8 @@ impl Peer {
         }
     }
 
-    pub(crate) fn poll(&mut self, own: &OwnTable, config: &PresenceConfig) -> Option<Message> {
-        self.outbox.poll(own, &self.replica, config)
+    pub(crate) fn poll(&mut self, now: Instant, own: &OwnTable, config: &PresenceConfig) -> Option<Message> {
+        self.outbox.poll(now, own, &self.replica, config)
     }
 
     pub(crate) fn timeout(&mut self, now: Instant, config: &PresenceConfig, view: &mut View) {
@@ -243,13 +243,18 @@ impl Peer {
         }
     }
 
-    pub(crate) fn next_timeout(&self, config: &PresenceConfig) -> Option<Instant> {
+    pub(crate) fn next_timeout(
+        &self,
+        now: Instant,
+        own: &OwnTable,
+        config: &PresenceConfig,
+    ) -> Option<Instant> {
         let life = match self.life {
             Life::Unheard => None,
             Life::Alive { heard } => Some(heard + config.gateway_silence),
             Life::Dead { since } => Some(since + config.dead_gateway_grace),
         };
         let beat = self.beats.map(|beats| beats.heartbeat.min(beats.digest));
-        [life, beat, self.replica.next_orphan()].into_iter().flatten().min()
+        [life, beat, self.replica.next_orphan(), self.outbox.next(now, own)].into_iter().flatten().min()
     }
 }

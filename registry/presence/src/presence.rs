@@ -10,7 +10,7 @@ use crate::peer::Peer;
 use crate::replica::Room;
 use crate::view::View;
 use crate::{Counters, Event, Incarnation, Message, MessageError, PresenceConfig, Row, RowError};
-use causeway_model::{Health, NodeId, ServiceName, WorkloadId};
+use causeway_model::{Health, NodeId, Revision, ServiceName, WorkloadId};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Instant;
@@ -33,6 +33,8 @@ pub struct Presence {
     peers: BTreeMap<NodeId, Peer>,
     view: View,
     counters: Counters,
+    /// The latest time that was given.
+    now: Instant,
     /// When leases were last extended because this process stood still.
     stalled: Option<Instant>,
     /// The sibling that was served last, so that a talkative one does not starve the others.
@@ -42,26 +44,36 @@ pub struct Presence {
 impl Presence {
     /// The core of the gateway `node`. `incarnation` must be greater than that of every earlier process of that node.
     pub fn new(node: NodeId, incarnation: Incarnation, config: PresenceConfig, now: Instant) -> Self {
+        let mut view = View::new(node);
+        view.events.pace(config.service_interval, now);
         Self {
             node,
             own: OwnTable::new(incarnation, &config),
             leases: Leases::new(config.lease, now),
             peers: BTreeMap::new(),
-            view: View::new(node),
+            view,
             counters: Counters::default(),
+            now,
             stalled: None,
             turn: node,
             config,
         }
     }
 
+    /// It is `now`.
+    fn at(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.view.events.advance(self.now);
+    }
+
     /// A local sidecar registered its workload over a control connection, or updated it. Its `seq` and `attached` are set
-    /// here.
+    /// here; what it leaves unknown of certificates and trust bundles stays as it was.
     ///
     /// # Errors
     /// The row breaks a limit, this gateway has as many workloads as it may, or the workload's id belongs to another
     /// identity, so that nobody takes over what is sent to a workload that he is not; nothing changes then.
-    pub fn handle_attach(&mut self, now: Instant, row: Row) -> Result<(), RowError> {
+    pub fn handle_attach(&mut self, now: Instant, mut row: Row) -> Result<(), RowError> {
+        self.at(now);
         row.check()?;
         let (workload, limit) = (row.workload, self.config.max_rows_per_gateway);
         if self.own.get(workload).is_none() && self.own.len() >= limit {
@@ -70,6 +82,9 @@ impl Presence {
         let own_differs = self.own.get(workload).is_some_and(|own| own.identity != row.identity);
         if own_differs || self.view.belongs_to_another(workload, &row.identity) {
             return Err(RowError::TakenId { workload, identity: row.identity });
+        }
+        if let Some(own) = self.own.get(workload) {
+            row.keep_trust_of(own);
         }
         self.leases.grant(now, workload);
         self.update(Row { attached: true, ..row });
@@ -82,13 +97,15 @@ impl Presence {
     }
 
     /// A local workload said goodbye: this gateway stops vouching for it at once.
-    pub fn handle_goodbye(&mut self, _now: Instant, workload: WorkloadId) {
+    pub fn handle_goodbye(&mut self, now: Instant, workload: WorkloadId) {
+        self.at(now);
         self.leases.end(workload);
         self.withdraw(workload);
     }
 
     /// The last control connection of a local workload was lost. Its row stays while its probes keep the lease.
-    pub fn handle_detach(&mut self, _now: Instant, workload: WorkloadId) {
+    pub fn handle_detach(&mut self, now: Instant, workload: WorkloadId) {
+        self.at(now);
         if let Some(row) = self.own.get(workload) {
             self.update(Row { attached: false, ..Row::clone(row) });
         }
@@ -102,6 +119,7 @@ impl Presence {
         service: &ServiceName,
         health: Health,
     ) {
+        self.at(now);
         self.leases.renew(now, workload);
         let Some(row) = self.own.get(workload) else { return };
         let mut row = Row::clone(row);
@@ -111,7 +129,18 @@ impl Presence {
         }
     }
 
-    fn update(&mut self, row: Row) {
+    /// A local workload renewed its SVID, which chains to `root` now, or took the trust bundles of revision `bundle`. Its row
+    /// changes only where that is news; nothing happens if it is not attached.
+    pub fn handle_trust(&mut self, now: Instant, workload: WorkloadId, root: [u8; 8], bundle: Revision) {
+        self.at(now);
+        self.leases.renew(now, workload);
+        if let Some(row) = self.own.get(workload).filter(|row| (row.root, row.bundle) != (root, bundle)) {
+            self.update(Row { root, bundle, ..Row::clone(row) });
+        }
+    }
+
+    fn update(&mut self, mut row: Row) {
+        self.view.names.share(&mut row);
         if let Some(row) = self.own.put(row) {
             self.view.put(self.node, row, true);
         }
@@ -126,6 +155,7 @@ impl Presence {
     /// A connection to a sibling is up; also when it replaces an earlier one. Messages of a node are believed only after
     /// this.
     pub fn handle_peer_up(&mut self, now: Instant, node: NodeId) {
+        self.at(now);
         if node != self.node {
             let peer = self.peers.entry(node).or_insert_with(|| Peer::new(node));
             peer.connected(now, &self.own, &self.config);
@@ -133,7 +163,8 @@ impl Presence {
     }
 
     /// The connection to a sibling was lost. It counts as alive until its silence has lasted too long.
-    pub fn handle_peer_down(&mut self, _now: Instant, node: NodeId) {
+    pub fn handle_peer_down(&mut self, now: Instant, node: NodeId) {
+        self.at(now);
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.disconnected();
         }
@@ -141,6 +172,7 @@ impl Presence {
 
     /// A sibling was removed from the cluster. It is not believed any more; its rows stay for the grace of a dead gateway.
     pub fn handle_peer_removed(&mut self, now: Instant, node: NodeId) {
+        self.at(now);
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.removed(now, &mut self.view);
         }
@@ -158,6 +190,7 @@ impl Presence {
         from: NodeId,
         message: Message,
     ) -> Result<(), MessageError> {
+        self.at(now);
         let room = self.room();
         let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.is_member()) else {
             self.counters.rejected_messages += 1;
@@ -189,6 +222,7 @@ impl Presence {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forgive_stall(now);
+        self.at(now);
         while let Some(workload) = self.leases.expire(now) {
             self.counters.expired_leases += 1;
             self.withdraw(workload);
@@ -214,8 +248,9 @@ impl Presence {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; not before anything happens if nothing.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let peers = self.peers.values().filter_map(|peer| peer.next_timeout(&self.config));
-        peers.chain(self.leases.next()).min()
+        let peers =
+            self.peers.values().filter_map(|peer| peer.next_timeout(self.now, &self.own, &self.config));
+        peers.chain(self.leases.next()).chain(self.view.events.next()).min()
     }
 
     /// The next message, and the sibling to send it to. Messages are made when asked for, so a driver that cannot send
@@ -224,7 +259,7 @@ impl Presence {
         let later = (Bound::Excluded(self.turn), Bound::Unbounded);
         for range in [later, (Bound::Unbounded, Bound::Included(self.turn))] {
             for (&node, peer) in self.peers.range_mut(range) {
-                if let Some(message) = peer.poll(&self.own, &self.config) {
+                if let Some(message) = peer.poll(self.now, &self.own, &self.config) {
                     self.turn = node;
                     return Some((node, message));
                 }
@@ -236,7 +271,7 @@ impl Presence {
     /// The next message to one sibling, for a driver with a send queue for each: a sibling whose queue is full is not
     /// asked for, and later gets only the last of many changes.
     pub fn poll_transmit_to(&mut self, node: NodeId) -> Option<Message> {
-        self.peers.get_mut(&node)?.poll(&self.own, &self.config)
+        self.peers.get_mut(&node)?.poll(self.now, &self.own, &self.config)
     }
 
     /// The next change of the merged view: those of workloads first, then those of services.

@@ -269,7 +269,7 @@ impl Replica {
         self.version = snapshot.version;
     }
 
-    fn put(&mut self, row: Arc<Row>, room: &mut Room, view: &mut View) {
+    fn put(&mut self, mut row: Arc<Row>, room: &mut Room, view: &mut View) {
         let workload = row.workload;
         match self.rows.get(&workload) {
             Some(held) if held.orphan_until.is_none() => {
@@ -286,6 +286,7 @@ impl Replica {
             None => room.more -= 1,
         }
         self.digest.add(workload, row.seq);
+        view.names.share(Arc::make_mut(&mut row));
         self.rows.insert(workload, Held { row: row.clone(), orphan_until: None });
         view.put(self.node, row, self.alive);
     }

@@ -1,6 +1,6 @@
 //! The row of a workload, and what makes one acceptable.
 
-use causeway_model::{Health, Locality, PortSet, ServiceName, SpiffeId, WorkloadId};
+use causeway_model::{Health, Locality, PortSet, Revision, ServiceName, SpiffeId, WorkloadId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -33,6 +33,12 @@ pub struct Row {
     pub overlay: Vec<SocketAddr>,
     /// The release that it runs; at most [`Row::MAX_RELEASE`] bytes.
     pub release: String,
+    /// SHA-256 of the SubjectPublicKeyInfo of the SVID that it attached with; zero when unknown.
+    pub svid_key: [u8; 32],
+    /// The first 8 bytes of the fingerprint of the root that its SVID chains to; zero when unknown.
+    pub root: [u8; 8],
+    /// The newest revision of the trust bundles that its sidecar said it has taken; 0 when unknown.
+    pub bundle: Revision,
     /// The owner's version at which this row last changed. The owning gateway sets it; what a caller of
     /// [`Presence::handle_attach`](crate::Presence::handle_attach) gives is not looked at.
     pub seq: u64,
@@ -204,8 +210,9 @@ impl Row {
             + text(self.locality.region.len())
             + text(self.locality.zone.len())
             + text(self.release.len());
+        let trust = self.svid_key.len() + self.root.len() + INTEGER;
         // workload, weight, seq, attached, and the lengths of the two lists
-        texts + services + ADDRESS * self.overlay.len() + 6 * INTEGER
+        texts + services + trust + ADDRESS * self.overlay.len() + 6 * INTEGER
     }
 
     /// The service of that name, if the workload serves it.
@@ -213,9 +220,26 @@ impl Row {
         self.services.iter().find(|service| service.name == *name)
     }
 
-    /// Whether `other` says the same of the workload; who says it, and when, does not count.
+    /// Whether `other` says the same of the workload as an endpoint; who says it, when, and which keys it trusts does not
+    /// count.
     pub fn says_the_same(&self, other: &Self) -> bool {
         self.differs_only_in_services(other) && self.services == other.services
+    }
+
+    /// Whether `other` says the same of its certificate and of what it trusts.
+    pub(crate) fn trusts_the_same(&self, other: &Self) -> bool {
+        self.svid_key == other.svid_key && self.root == other.root && self.bundle == other.bundle
+    }
+
+    /// Takes from `older`, a row of the same instance, what this one does not know. What a sidecar has taken it keeps.
+    pub(crate) fn keep_trust_of(&mut self, older: &Self) {
+        if self.svid_key == [0; 32] {
+            self.svid_key = older.svid_key;
+        }
+        if self.root == [0; 8] {
+            self.root = older.root;
+        }
+        self.bundle = self.bundle.max(older.bundle);
     }
 
     /// Whether everything but the services is the same in `other`.
@@ -253,6 +277,9 @@ pub(crate) mod tests {
             weight: 100,
             overlay: vec!["192.0.2.1:7000".parse().unwrap(), "[2001:db8::1]:7000".parse().unwrap()],
             release: "0.1.0".into(),
+            svid_key: [0; 32],
+            root: [0; 8],
+            bundle: Revision(0),
             seq: 0,
             attached: false,
         }

@@ -108,7 +108,8 @@ fn health_changes_the_counts_of_that_service_only() {
     let mut core = core(A, start);
     core.handle_attach(start, row(1, &["a.b", "c.d"])).unwrap();
     events(&mut core);
-    core.handle_health(start, WorkloadId(1), &a_b, Health::Unhealthy);
+    let later = start + ms(100);
+    core.handle_health(later, WorkloadId(1), &a_b, Health::Unhealthy);
     core.handle_health(start, WorkloadId(1), &"e.f".parse().unwrap(), Health::Unhealthy);
     core.handle_health(start, WorkloadId(9), &a_b, Health::Unhealthy);
     assert_eq!(events(&mut core), [Event::Changed(WorkloadId(1)), Event::ServiceChanged(a_b.clone())]);
@@ -132,8 +133,9 @@ fn a_workload_that_moves_between_gateways_does_not_flap() {
     }
     b.handle_attach(start, row(1, &["a.b"])).unwrap();
     exchange(start, &mut [&mut a, &mut b, &mut c]);
-    a.handle_goodbye(start, WorkloadId(1));
-    exchange(start, &mut [&mut a, &mut b, &mut c]);
+    let later = start + ms(10);
+    a.handle_goodbye(later, WorkloadId(1));
+    exchange(later, &mut [&mut a, &mut b, &mut c]);
     for core in [&mut a, &mut b, &mut c] {
         assert_eq!(events(core), [Event::Changed(WorkloadId(1))]);
         assert_eq!(core.gateway_of(WorkloadId(1)), Some(B));
@@ -278,6 +280,29 @@ fn a_talkative_sibling_does_not_starve_another() {
     let to: Vec<u64> = std::iter::from_fn(|| core.poll_transmit()).map(|(to, _)| to.0).collect();
     assert_eq!(to, [2, 3, 2, 3, 2, 3, 2, 3]);
     assert!(core.poll_transmit_to(B).is_none() && core.poll_transmit_to(NodeId(9)).is_none());
+}
+
+#[test]
+fn trust_changes_a_row_only_when_it_is_news_and_reaches_siblings_without_an_event() {
+    let start = Instant::now();
+    let (mut a, mut b) = (core(A, start), core(B, start));
+    a.handle_peer_up(start, B);
+    b.handle_peer_up(start, A);
+    let attached = Row { svid_key: [7; 32], ..row(1, &["a.b"]) };
+    a.handle_attach(start, attached.clone()).unwrap();
+    assert_eq!((a.least_bundle(), b.least_bundle()), (Some(Revision(0)), None));
+    exchange(start, &mut [&mut a, &mut b]);
+    events(&mut b);
+    let later = start + ms(20);
+    a.handle_trust(later, WorkloadId(1), [9; 8], Revision(4));
+    a.handle_trust(later, WorkloadId(1), [9; 8], Revision(4));
+    a.handle_trust(later, WorkloadId(2), [9; 8], Revision(4));
+    // what it registers anew says nothing of trust, and what is known stays
+    a.handle_attach(later, row(1, &["a.b"])).unwrap();
+    assert_eq!(a.version(), 2);
+    exchange(later, &mut [&mut a, &mut b]);
+    assert_eq!((b.least_bundle(), b.roots().collect::<Vec<_>>()), (Some(Revision(4)), vec![([9; 8], 1)]));
+    assert_eq!((events(&mut b), b.get(WorkloadId(1)).unwrap().row.svid_key), (vec![], [7; 32]));
 }
 
 fn any_change() -> impl Strategy<Value = RowChange> {

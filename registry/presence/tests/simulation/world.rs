@@ -1,7 +1,9 @@
 //! The simulated cluster: gateways, their connections, workloads, and the truth to compare with.
 
 use crate::rng::Rng;
-use causeway_model::{Health, Locality, NodeId, PortSet, Protocol, ServiceName, ServicePort, WorkloadId};
+use causeway_model::{
+    Health, Locality, NodeId, PortSet, Protocol, Revision, ServiceName, ServicePort, WorkloadId,
+};
 use causeway_presence::{
     Counters, Event, Incarnation, Message, Presence, PresenceConfig, Row, ServedService, WorkloadView,
 };
@@ -442,6 +444,9 @@ fn row(id: WorkloadId) -> Row {
         weight: 100,
         overlay: vec!["192.0.2.1:7000".parse().unwrap()],
         release: "1".into(),
+        svid_key: [0; 32],
+        root: [0; 8],
+        bundle: Revision(0),
         seq: 0,
         attached: false,
     }
