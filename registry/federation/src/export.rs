@@ -5,9 +5,10 @@ mod frames;
 
 pub use cursor::{ExportCursor, SNAPSHOT_INTERVAL};
 
-use crate::digest::{self, Print};
+use crate::digest;
 use crate::fault::{OfferFault, check_shape};
 use causeway_model::{Epoch, Revision, ServiceHandle, ServiceName};
+use causeway_wire::codec::to_vec;
 use causeway_wire::link::{Exports, ExportsDigest};
 use causeway_wire::view::ExportSummary;
 use frames::{Change, Numbering};
@@ -20,7 +21,9 @@ pub const MAX_LOG: usize = 4096;
 #[derive(Debug)]
 struct Held {
     summary: ExportSummary,
-    print: Print,
+    hash: u64,
+    /// Encoded, in bytes.
+    size: usize,
 }
 
 /// An export that the peer would refuse and that it is therefore not told of.
@@ -54,6 +57,7 @@ pub struct Exporter {
     epoch: Epoch,
     revision: u64,
     exports: BTreeMap<ServiceHandle, Held>,
+    digest: u64,
     /// What changed; the last one at `revision`.
     log: VecDeque<ServiceHandle>,
 }
@@ -62,7 +66,7 @@ impl Exporter {
     /// An exporter with nothing to tell. `epoch` must be new for every process, and should be greater than that of an
     /// earlier process on the same node.
     pub fn new(epoch: Epoch) -> Self {
-        Self { epoch, revision: 0, exports: BTreeMap::new(), log: VecDeque::new() }
+        Self { epoch, revision: 0, exports: BTreeMap::new(), digest: 0, log: VecDeque::new() }
     }
 
     /// Where the numbering stands.
@@ -124,6 +128,8 @@ impl Exporter {
             self.exports.insert(handle, held);
             self.note(handle);
         }
+        let terms = self.exports.iter().map(|(handle, held)| digest::term(*handle, held.hash));
+        self.digest = terms.fold(0, u64::wrapping_add);
     }
 
     fn note(&mut self, handle: ServiceHandle) {
@@ -155,7 +161,7 @@ impl Exporter {
             epoch: self.epoch,
             revision: Revision(self.revision),
             count: u32::try_from(self.exports.len()).unwrap_or(u32::MAX),
-            digest: digest::fold(self.exports.iter().map(|(handle, held)| (*handle, held.print.hash))),
+            digest: self.digest,
         }
     }
 
@@ -164,7 +170,7 @@ impl Exporter {
     }
 
     fn snapshot(&self) -> Vec<Exports> {
-        frames::snapshot(self.numbering(), self.exports.values().map(|held| (&held.summary, held.print.size)))
+        frames::snapshot(self.numbering(), self.exports.values().map(|held| (&held.summary, held.size)))
     }
 
     /// The changes since `from`; `None` when the log does not reach back, or `from` lies in the future.
@@ -176,7 +182,7 @@ impl Exporter {
         for (handle, revision) in self.log.range(start..).rev().zip((1..=self.revision).rev()) {
             if seen.insert(*handle) {
                 let change = match self.exports.get(handle) {
-                    Some(held) => Change::Upsert(&held.summary, held.print.size),
+                    Some(held) => Change::Upsert(&held.summary, held.size),
                     None => Change::Remove(*handle),
                 };
                 changes.push((revision, change));
@@ -197,8 +203,8 @@ fn judge(summary: ExportSummary, old: Option<&Held>) -> Result<Judged, OfferFaul
         return Ok(Judged::Same);
     }
     check_shape(&summary)?;
-    let print = digest::print(&summary).ok_or(OfferFault::TooLarge)?;
-    Ok(Judged::New(Held { summary, print }))
+    let size = to_vec(&summary).map_err(|_| OfferFault::TooLarge)?.len();
+    Ok(Judged::New(Held { hash: digest::hash(&summary), size, summary }))
 }
 
 #[cfg(test)]

@@ -1,22 +1,29 @@
 //! What is believed of one gateway of a peer cluster: its copy of the exports that it tells, in its numbering.
 
+mod change;
 mod error;
+mod offer;
 mod rules;
 mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use change::ImportChange;
+pub(crate) use change::{CopyChange, Refusals};
 pub use error::ImportError;
-pub use rules::ImportRules;
-pub use table::{Import, ImportChange};
+pub use offer::Import;
+pub use rules::{DEFAULT_EJECT_AFTER, ImportRules, StalePolicy};
 
 use crate::SILENT_AFTER;
-use causeway_model::{Epoch, Revision, ServiceHandle};
+use crate::offers::Offers;
+use crate::packed::Packed;
+use causeway_model::{Epoch, Revision};
 use causeway_wire::link::{Exports, ExportsDigest, MAX_EXPORTS_PER_FRAME, SnapshotPart};
 use snapshot::{Assembly, Step};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use table::Table;
+use table::{Ground, Table};
 
 /// How long a request for a snapshot may go unanswered before the next one.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
@@ -46,7 +53,7 @@ pub enum DigestVerdict {
 /// Every offer takes a place, a refused one too: its hash is kept, so that the digests of both sides can be compared
 /// whatever was refused.
 #[derive(Debug)]
-pub struct Importer {
+pub(crate) struct Importer {
     rules: ImportRules,
     have: Option<(Epoch, Revision)>,
     confirmed: Option<Instant>,
@@ -58,7 +65,7 @@ pub struct Importer {
 
 impl Importer {
     /// A copy of nothing.
-    pub fn new(rules: ImportRules) -> Self {
+    pub(crate) fn new(rules: ImportRules) -> Self {
         Self {
             rules,
             have: None,
@@ -71,70 +78,92 @@ impl Importer {
     }
 
     /// Where the copy ends, for the hello.
-    pub fn have(&self) -> Option<(Epoch, Revision)> {
+    pub(crate) fn have(&self) -> Option<(Epoch, Revision)> {
         self.have
     }
 
     /// When the copy was last known to be what the speaker has.
-    pub fn confirmed(&self) -> Option<Instant> {
+    pub(crate) fn confirmed(&self) -> Option<Instant> {
         self.confirmed
     }
 
     /// Whether the cap keeps offers out.
-    pub fn is_over_cap(&self) -> bool {
+    pub(crate) fn is_over_cap(&self) -> bool {
         self.table.is_over_cap()
     }
 
-    /// The accepted offers in order of their handles.
-    pub fn imports(&self) -> impl Iterator<Item = &Import> {
-        self.table.imports()
+    /// The accepted offers.
+    pub(crate) fn offers(&self) -> &Offers {
+        self.table.offers()
     }
 
-    /// The accepted offer of `handle`.
-    pub fn by_handle(&self, handle: ServiceHandle) -> Option<&Import> {
-        self.table.get(handle)
+    /// Lets an offer that is here share the memory of an equal one.
+    pub(crate) fn share(&mut self, equal: &Arc<Packed>) {
+        self.table.share(equal);
+    }
+
+    /// The bounds are others now: what exceeds them is dropped, and what fits is fetched when the next digest comes.
+    pub(crate) fn handle_rules(&mut self, rules: ImportRules) -> CopyChange {
+        self.rules = rules;
+        if let Some(assembly) = &mut self.assembly {
+            assembly.handle_rules(&self.rules);
+        }
+        self.table.handle_rules(&self.rules)
     }
 
     /// What the copy adds up to, in the form in which the speaker says it.
-    pub fn digest(&self) -> Option<ExportsDigest> {
+    #[cfg(test)]
+    pub(crate) fn digest(&self) -> Option<ExportsDigest> {
         let (epoch, revision) = self.have?;
         let (count, digest) = self.table.digest();
         Some(ExportsDigest { epoch, revision, count, digest })
     }
 
     /// A new connection to the gateway: a request on an earlier one may be lost.
-    pub fn handle_open(&mut self) {
+    pub(crate) fn handle_open(&mut self) {
         self.asked = None;
     }
 
-    /// A delta or a part of a snapshot.
+    /// A delta or a part of a snapshot. `known` is what other gateways of the peer offer, and `event` counts up.
     ///
     /// # Errors
     ///
     /// [`ImportError::Gap`] when it does not follow from what is here; the rest when the frame breaks the protocol, and then
     /// the connection should be closed. The copy is unchanged in either case.
-    pub fn handle_exports(&mut self, now: Instant, frame: Exports) -> Result<ImportChange, ImportError> {
+    pub(crate) fn handle_exports(
+        &mut self,
+        now: Instant,
+        frame: Exports,
+        known: &Offers,
+        event: u64,
+    ) -> Result<CopyChange, ImportError> {
         if frame.upserts.len() > MAX_EXPORTS_PER_FRAME {
             return Err(ImportError::TooManyExports(frame.upserts.len()));
         }
         match frame.snapshot {
-            Some(part) => self.handle_part(now, frame, part),
+            Some(part) => self.handle_part(now, frame, part, (known, event)),
             None if frame.to < frame.from => Err(ImportError::Backwards { from: frame.from, to: frame.to }),
-            None => self.handle_delta(now, frame),
+            None => self.handle_delta(now, frame, (known, event)),
         }
     }
 
-    fn handle_delta(&mut self, now: Instant, frame: Exports) -> Result<ImportChange, ImportError> {
+    fn handle_delta(
+        &mut self,
+        now: Instant,
+        frame: Exports,
+        (known, event): (&Offers, u64),
+    ) -> Result<CopyChange, ImportError> {
         match self.have {
             Some((epoch, revision)) if epoch == frame.epoch && frame.from <= revision => {
                 if frame.to <= revision {
-                    return Ok(ImportChange::default());
+                    return Ok(CopyChange::default());
                 }
             }
-            _ if self.is_late(now, (frame.epoch, frame.to)) => return Ok(ImportChange::default()),
+            _ if self.is_late(now, (frame.epoch, frame.to)) => return Ok(CopyChange::default()),
             _ => return Err(self.gap(now, frame.epoch, frame.from)),
         }
-        let change = self.table.apply(now, &self.rules, frame.upserts, &frame.removed);
+        let change =
+            self.table.apply(Ground { rules: &self.rules, known, event }, frame.upserts, &frame.removed);
         self.have = Some((frame.epoch, frame.to));
         self.confirmed = Some(now);
         Ok(change)
@@ -145,18 +174,19 @@ impl Importer {
         now: Instant,
         frame: Exports,
         part: SnapshotPart,
-    ) -> Result<ImportChange, ImportError> {
+        (known, event): (&Offers, u64),
+    ) -> Result<CopyChange, ImportError> {
         let at = (frame.epoch, frame.to);
         if self.is_late(now, at) {
-            return Ok(ImportChange::default());
+            return Ok(CopyChange::default());
         }
         match Assembly::step(self.assembly.as_ref(), now, at, part.index) {
             Step::Next => {}
             Step::Begin => self.assembly = Some(Assembly::new(at, now)),
-            Step::Repeated => return Ok(ImportChange::default()),
+            Step::Repeated => return Ok(CopyChange::default()),
             // the end of a copy of the snapshot that another connection completed
             Step::Missing if self.assembly.is_none() && self.have == Some(at) => {
-                return Ok(ImportChange::default());
+                return Ok(CopyChange::default());
             }
             Step::Missing => {
                 self.assembly = None;
@@ -167,19 +197,19 @@ impl Importer {
                 return Err(ImportError::EndlessSnapshot(part.index));
             }
         }
-        let Some(assembly) = &mut self.assembly else { return Ok(ImportChange::default()) };
-        assembly.add(now, &self.rules, frame.upserts);
+        let Some(assembly) = &mut self.assembly else { return Ok(CopyChange::default()) };
+        assembly.add(now, Ground { rules: &self.rules, known, event }, frame.upserts);
         if !part.last {
-            return Ok(ImportChange::default());
+            return Ok(CopyChange::default());
         }
-        let change = self.assembly.take().map(|done| done.finish(&mut self.table)).unwrap_or_default();
+        let change = self.assembly.take().map(|done| done.finish(&mut self.table, event)).unwrap_or_default();
         self.have = Some(at);
         self.confirmed = Some(now);
         Ok(change)
     }
 
     /// What the speaker's exports add up to.
-    pub fn handle_digest(&mut self, now: Instant, digest: &ExportsDigest) -> DigestVerdict {
+    pub(crate) fn handle_digest(&mut self, now: Instant, digest: &ExportsDigest) -> DigestVerdict {
         let theirs = (digest.epoch, digest.revision);
         if self.have != Some(theirs) {
             if self.is_late(now, theirs) {
@@ -205,12 +235,12 @@ impl Importer {
     }
 
     /// Drops what is half received of a snapshot whose parts no longer come.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.assembly.take_if(|assembly| assembly.expires() <= now);
     }
 
     /// When [`Self::handle_timeout`] has something to do.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.assembly.as_ref().map(Assembly::expires)
     }
 

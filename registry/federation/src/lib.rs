@@ -5,7 +5,7 @@
 //! connection keeps an [`ExportCursor`] of what it has sent. On the believing side [`PeerImports`] holds what one peer
 //! cluster offers, as its gateways tell it, within the bounds of [`ImportRules`]; [`EndpointCache`] holds the endpoints
 //! of its services in use. [`merge_offers`] joins the offers of all clusters of one name. [`InstanceWatch`] and
-//! [`UseSet`] add up what the local sidecars want to hear of a peer.
+//! [`UseSet`] add up what the local sidecars want to hear of a peer. [`path`] tells which directions between gateways work.
 //!
 //! It owns no connection, no clock and no registry: links, tokens and trust bundles are the business of others.
 
@@ -16,13 +16,19 @@ mod fault;
 mod import;
 mod interest;
 mod merge;
+mod offers;
+mod packed;
+pub mod path;
+
 mod peer;
 mod watch;
 
 pub use endpoints::{EndpointCache, EndpointChange, HeldEndpoints};
 pub use export::{ExportCursor, ExportOutcome, Exporter, LeftOut, MAX_LOG, SNAPSHOT_INTERVAL};
 pub use fault::{OfferFault, RefusedOffer};
-pub use import::{DigestVerdict, Import, ImportChange, ImportError, ImportRules, Importer};
+pub use import::{
+    DEFAULT_EJECT_AFTER, DigestVerdict, Import, ImportChange, ImportError, ImportRules, StalePolicy,
+};
 pub use interest::InterestOutcome;
 pub use merge::{Conflict, Merged, PeerOffer, Why, merge_offers};
 pub use peer::{MAX_PEER_NODES, PeerDigest, PeerImports};

@@ -71,8 +71,10 @@ impl Why {
 pub struct Conflict {
     /// The service.
     pub service: ServiceName,
-    /// The cluster that offers it.
+    /// The cluster whose offer is left out.
     pub cluster: ClusterId,
+    /// The cluster whose offer or definition it lost to.
+    pub against: ClusterId,
     /// Why its offer does not count.
     pub why: Why,
 }
@@ -93,7 +95,11 @@ pub struct Merged {
 /// be asked; but a peer can state any age it likes, and a peer that makes up clusters of its own can be any majority. The
 /// order in which this cluster made its links is known here and cannot be forged, and it is the same at all its gateways.
 /// It holds for a stale peer too, so that a cut link does not redefine a service. Offers that lack a port of the
-/// definition, or speak something else on it, are left out; ports beyond it are cut off.
+/// definition, or speak something else on it, are left out; ports beyond it are cut off. The KEP makes the union of all ports
+/// instead, which would name ports that the endpoints of some clusters do not serve; here every endpoint serves all ports. As there,
+/// what lost is reported with both sides, and traffic goes on by the definition that won.
+///
+/// The result is the same in whatever order the offers come.
 ///
 /// The order of the offers: the local one, then those of peers that speak, those in `here`'s zone before those in its
 /// region before all others, then stale ones in the same order; among equals by name.
@@ -124,7 +130,15 @@ pub fn merge_offers(
                 peer.offer.ports = ports;
                 kept.push(peer.offer);
             }
-            Err(why) => conflicts.push(Conflict { service: name.clone(), cluster, why }),
+            Err(why) => {
+                // that of the same cluster, of this one, or of the one that defines the ports
+                let against = match why {
+                    Why::SameCluster => cluster,
+                    Why::NotMerged => own.id,
+                    Why::MissingPort { defined_by, .. } | Why::OtherProtocol { defined_by, .. } => defined_by,
+                };
+                conflicts.push(Conflict { service: name.clone(), cluster, against, why });
+            }
         }
     }
     kept.sort_by_cached_key(|offer| {

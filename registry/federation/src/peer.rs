@@ -2,15 +2,20 @@
 
 mod node;
 mod silence;
+mod stale;
 #[cfg(test)]
 mod tests;
 
-use crate::import::{DigestVerdict, Import, ImportChange, ImportError, ImportRules};
+use crate::import::{DigestVerdict, Import, ImportChange, ImportError, ImportRules, Refusals};
+use crate::offers::Offers;
+use crate::packed::Packed;
 use causeway_model::{ClusterFacts, Epoch, NodeId, Revision, ServiceHandle, ServiceName};
 use causeway_wire::link::{Exports, ExportsDigest};
 use node::Node;
 use silence::Silence;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The most gateways of one peer whose imports are held at a time.
@@ -27,11 +32,11 @@ pub struct PeerDigest {
 
 /// The imports of one linked cluster.
 ///
-/// Each of the peer's gateways tells its exports in a numbering of its own, so each has an [`Importer`](crate::Importer)
-/// here. The *voices* are the gateways with an open connection whose copy was confirmed within
+/// Each of the peer's gateways tells its exports in a numbering of its own, so each has a copy here; equal offers share memory. The *voices* are the gateways with an open connection whose copy was confirmed within
 /// [`SILENT_AFTER`](crate::SILENT_AFTER): a service is imported while any voice offers it, with the numbers of the voice
 /// where it changed last. When no gateway speaks any more the last voices stay, and so do the imports: they are stale, and
-/// withdrawn after [`ImportRules::withdraw_after`].
+/// withdrawn after [`ImportRules::withdraw_after`]. Until then [`ImportRules::stale`] says whether they are part of the answers
+/// ([`Self::imports`], [`Self::by_name`], [`Self::by_handle`], [`Self::len`]) or only remembered.
 #[derive(Debug)]
 pub struct PeerImports {
     rules: ImportRules,
@@ -41,11 +46,14 @@ pub struct PeerImports {
     frozen: bool,
     silence: Silence,
     stale: bool,
+    /// Stale imports are no part of the answers.
+    withheld: bool,
+    /// Counts what arrives.
+    event: u64,
     /// Up to when the passing of time is taken into account.
     settled: Option<Instant>,
-    merged: BTreeMap<ServiceHandle, Import>,
-    /// Gateways may disagree for a moment, and then a name has two handles.
-    names: BTreeMap<ServiceName, BTreeSet<ServiceHandle>>,
+    /// What the voices offer. They may disagree for a moment, and then a name has two handles.
+    merged: Offers,
 }
 
 impl PeerImports {
@@ -58,9 +66,10 @@ impl PeerImports {
             frozen: true,
             silence: Silence::default(),
             stale: false,
+            withheld: false,
+            event: 0,
             settled: None,
-            merged: BTreeMap::new(),
-            names: BTreeMap::new(),
+            merged: Offers::default(),
         }
     }
 
@@ -107,7 +116,8 @@ impl PeerImports {
     ///
     /// # Errors
     ///
-    /// As [`Importer::handle_exports`](crate::Importer::handle_exports); [`ImportError::NotOpen`] without a connection.
+    /// [`ImportError::Gap`] when they do not follow from what is here; the rest when the frame breaks the protocol, and then the
+    /// connection should be closed. The imports are unchanged in either case. [`ImportError::NotOpen`] without a connection.
     pub fn handle_exports(
         &mut self,
         now: Instant,
@@ -115,13 +125,14 @@ impl PeerImports {
         frame: Exports,
     ) -> Result<ImportChange, ImportError> {
         self.silence.handle_heard(now);
-        let open = self.nodes.get_mut(&node).filter(|n| n.is_open());
-        let told = open.ok_or(ImportError::NotOpen(node))?.importer.handle_exports(now, frame)?;
+        self.event += 1;
+        let open = self.nodes.get_mut(&node).filter(|n| n.is_open()).ok_or(ImportError::NotOpen(node))?;
+        let told = open.importer.handle_exports(now, frame, &self.merged, self.event)?;
         let mut change = ImportChange::default();
         if self.voices.contains(&node) {
             told.handles.iter().for_each(|handle| self.update(*handle, &mut change));
         }
-        change.absorb_refusals(told);
+        change.absorb(told.refusals);
         Ok(self.settle(now, change))
     }
 
@@ -143,11 +154,31 @@ impl PeerImports {
         self.settle(now, ImportChange::default())
     }
 
+    /// The rules are others now: what exceeds new bounds is dropped at once, what they let in is fetched after the next digest of
+    /// each gateway, and the policy for stale imports holds at once. The peer itself does not change: that of `rules` is ignored.
+    pub fn set_rules(&mut self, now: Instant, mut rules: ImportRules) -> ImportChange {
+        rules.peer = self.rules.peer.clone();
+        self.rules = rules;
+        self.event += 1;
+        let mut handles = BTreeSet::new();
+        let mut refusals = Refusals::default();
+        for node in self.nodes.values_mut() {
+            let told = node.importer.handle_rules(self.rules.clone());
+            handles.extend(told.handles);
+            refusals.over_cap += told.refusals.over_cap;
+        }
+        let mut change = ImportChange::default();
+        change.absorb(refusals);
+        handles.into_iter().for_each(|handle| self.update(handle, &mut change));
+        self.judge_afresh(now, &mut change);
+        self.settle(now, change)
+    }
+
     /// When time alone changes something here.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let voices = self.voices.iter().filter(|_| !self.frozen).filter_map(|id| self.nodes.get(id));
         let withdraw = self.withdraw_at().filter(|_| self.stale);
-        let passing = self.silence.next_change(self.stale).into_iter().chain(withdraw);
+        let passing = self.silence.next_change(self.stale).into_iter().chain(withdraw).chain(self.eject_at());
         let passing = passing.chain(voices.filter_map(Node::speaks_until));
         let nodes = self.nodes.iter().filter_map(|(id, n)| n.poll_timeout(self.voices.contains(id)));
         passing.filter(|at| self.settled.is_none_or(|settled| *at > settled)).chain(nodes).min()
@@ -161,29 +192,60 @@ impl PeerImports {
         self.silence.stale_for(now)
     }
 
+    /// The rules.
+    pub fn rules(&self) -> &ImportRules {
+        &self.rules
+    }
+
+    /// Whether the imports are remembered only, because the peer is silent and [`ImportRules::stale`] keeps them out of the
+    /// answers.
+    pub fn is_withheld(&self) -> bool {
+        self.withheld
+    }
+
     /// The imports in order of their names.
-    pub fn imports(&self) -> impl Iterator<Item = &Import> {
-        self.names.values().filter_map(|handles| self.newest(handles))
+    pub fn imports(&self) -> impl Iterator<Item = Import<'_>> {
+        self.after(None)
+    }
+
+    /// The imports in order of their names, those after `name` only if there is one: a page of many begins here.
+    pub fn after(&self, name: Option<&ServiceName>) -> impl Iterator<Item = Import<'_>> {
+        self.remembered(name).filter(|_| !self.withheld)
+    }
+
+    /// The same, also while they are no part of the answers.
+    pub fn remembered(&self, after: Option<&ServiceName>) -> impl Iterator<Item = Import<'_>> {
+        let mut offers = self.merged.after(after).peekable();
+        std::iter::from_fn(move || {
+            let mut newest = offers.next()?;
+            while let Some(other) = offers.next_if(|other| other.shares_name(newest)) {
+                if other.changed() > newest.changed() {
+                    newest = other;
+                }
+            }
+            Some(self.import(newest))
+        })
     }
 
     /// The import of this name.
-    pub fn by_name(&self, name: &ServiceName) -> Option<&Import> {
-        self.newest(self.names.get(name)?)
+    pub fn by_name(&self, name: &ServiceName) -> Option<Import<'_>> {
+        let offers = self.merged.named(name).filter(|_| !self.withheld);
+        offers.max_by_key(|offer| (offer.changed(), Reverse(*offer.handle()))).map(|offer| self.import(offer))
     }
 
     /// The import with this handle.
-    pub fn by_handle(&self, handle: ServiceHandle) -> Option<&Import> {
-        self.merged.get(&handle)
+    pub fn by_handle(&self, handle: ServiceHandle) -> Option<Import<'_>> {
+        self.merged.get(handle).filter(|_| !self.withheld).map(|offer| self.import(offer))
     }
 
     /// How many names are imported.
     pub fn len(&self) -> usize {
-        self.names.len()
+        if self.withheld { 0 } else { self.merged.names() }
     }
 
     /// Whether nothing is imported.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 
     /// Whether the cap keeps offers of a voice out.
@@ -196,8 +258,8 @@ impl PeerImports {
         self.voices.iter().copied()
     }
 
-    fn newest<'a>(&'a self, handles: &BTreeSet<ServiceHandle>) -> Option<&'a Import> {
-        handles.iter().rev().filter_map(|handle| self.merged.get(handle)).max_by_key(|import| import.changed)
+    fn import<'a>(&'a self, packed: &'a Packed) -> Import<'a> {
+        Import::new(packed, &self.rules.peer)
     }
 
     /// Brings voices, staleness and imports to where they are at `now`.
@@ -216,6 +278,10 @@ impl PeerImports {
         }
         if self.silence.is_silent(now) && self.withdraw_at().is_some_and(|at| at <= now) {
             self.withdraw(&mut change);
+        }
+        let withhold = self.should_withhold(now);
+        if withhold != self.withheld {
+            self.set_withheld(withhold, &mut change);
         }
         self.settled = Some(now);
         change
@@ -236,37 +302,44 @@ impl PeerImports {
     }
 
     fn rebuild(&mut self, change: &mut ImportChange) {
-        let mut handles: BTreeSet<ServiceHandle> = self.merged.keys().copied().collect();
-        let voices = self.voices.iter().filter_map(|id| self.nodes.get(id));
-        handles.extend(voices.flat_map(|node| node.importer.imports()).map(|import| import.summary.handle));
+        let voices =
+            self.voices.iter().filter_map(|id| self.nodes.get(id)).map(|node| node.importer.offers());
+        let offers = voices.chain([&self.merged]).flat_map(Offers::iter);
+        let handles: BTreeSet<ServiceHandle> = offers.map(|offer| *offer.handle()).collect();
         handles.into_iter().for_each(|handle| self.update(handle, change));
     }
 
+    /// Brings what is merged of `handle` up to date with the voices.
     fn update(&mut self, handle: ServiceHandle, change: &mut ImportChange) {
-        let offers = self.voices.iter().rev().filter_map(|id| self.nodes.get(id)?.importer.by_handle(handle));
-        let new = offers.max_by_key(|import| import.changed).cloned();
-        let old = match &new {
-            Some(import) => self.merged.insert(handle, import.clone()),
-            None => self.merged.remove(&handle),
-        };
-        if old.as_ref().map(|import| &import.summary) == new.as_ref().map(|import| &import.summary) {
-            return;
-        }
-        if let Some(old) = old {
-            change.touch(&old.summary.name, handle);
-            self.unname(&old.summary.name, handle);
-        }
-        if let Some(new) = new {
-            change.touch(&new.summary.name, handle);
-            self.names.entry(new.summary.name.clone()).or_default().insert(handle);
+        let voices = self.voices.iter().rev().filter_map(|id| self.nodes.get(id));
+        let offers = voices.filter_map(|node| node.importer.offers().get(handle));
+        let new = offers.max_by_key(|offer| offer.changed()).map(Arc::clone);
+        let old = self.merged.get(handle);
+        match (new, old) {
+            (Some(new), Some(old)) if new.is_same(old) => {
+                let old = Arc::clone(old);
+                old.note_changed(new.changed());
+                self.share(&old);
+            }
+            (new, old) => {
+                let old = old.is_some().then(|| self.merged.remove(handle)).flatten();
+                for gone in old.iter().chain(&new).filter(|_| !self.withheld) {
+                    change.touch(gone.name(), handle);
+                }
+                if let Some(new) = new {
+                    self.share(&new);
+                    self.merged.insert(new);
+                }
+            }
         }
     }
 
-    fn unname(&mut self, name: &ServiceName, handle: ServiceHandle) {
-        if let Some(handles) = self.names.get_mut(name) {
-            handles.remove(&handle);
-            if handles.is_empty() {
-                self.names.remove(name);
+    /// Lets equal offers of all voices share the memory of this one.
+    fn share(&mut self, offer: &Arc<Packed>) {
+        let others = self.voices.iter().filter(|_| self.voices.len() > 1);
+        for id in others {
+            if let Some(node) = self.nodes.get_mut(id) {
+                node.importer.share(offer);
             }
         }
     }

@@ -169,7 +169,7 @@ impl World {
     fn learn(&mut self, changed: BTreeSet<causeway_model::ServiceName>) {
         for name in changed {
             match self.imports.by_name(&name) {
-                Some(import) => self.told.insert(name.to_string(), import.summary.healthy),
+                Some(import) => self.told.insert(name.to_string(), import.healthy()),
                 None => self.told.remove(&name.to_string()),
             };
         }
@@ -266,7 +266,7 @@ impl World {
 
     fn is_healed(&self) -> bool {
         let held: BTreeMap<_, _> =
-            self.imports.imports().map(|import| (import.summary.handle, (*import.summary).clone())).collect();
+            self.imports.imports().map(|import| (import.handle(), import.summary())).collect();
         let want = self.desired.values().map(|s| (s.name.to_string(), s.healthy)).collect();
         let in_step = self.verdicts.values().all(|verdict| *verdict == DigestVerdict::InStep);
         in_step && held == self.desired && self.told == want && self.imports.voices().eq(NODES)

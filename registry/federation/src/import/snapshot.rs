@@ -1,8 +1,9 @@
 //! A snapshot that is being received: it is built aside, within the same bounds, and takes the place of the copy with its
 //! last part.
 
+use super::change::{CopyChange, Refusals};
 use super::rules::ImportRules;
-use super::table::{ImportChange, Table};
+use super::table::{Ground, Table};
 use crate::SILENT_AFTER;
 use causeway_model::{Epoch, Revision};
 use causeway_wire::view::ExportSummary;
@@ -22,7 +23,7 @@ pub(super) struct Assembly {
     touched: Instant,
     table: Table,
     /// What was refused; what changed is known at the end only.
-    refusals: ImportChange,
+    refusals: Refusals,
 }
 
 /// What a part is to the snapshot that is being received.
@@ -42,7 +43,7 @@ pub(super) enum Step {
 
 impl Assembly {
     pub(super) fn new(at: (Epoch, Revision), now: Instant) -> Self {
-        Self { at, next: 0, touched: now, table: Table::default(), refusals: ImportChange::default() }
+        Self { at, next: 0, touched: now, table: Table::default(), refusals: Refusals::default() }
     }
 
     pub(super) fn step(current: Option<&Self>, now: Instant, at: (Epoch, Revision), index: u32) -> Step {
@@ -64,12 +65,11 @@ impl Assembly {
         }
     }
 
-    pub(super) fn add(&mut self, now: Instant, rules: &ImportRules, part: Vec<ExportSummary>) {
-        let mut change = ImportChange::default();
+    pub(super) fn add(&mut self, now: Instant, ground: Ground<'_>, part: Vec<ExportSummary>) {
         for summary in part {
-            self.table.add(now, rules, summary, &mut change);
+            self.table.add(ground, summary, &mut self.refusals);
         }
-        self.refusals.absorb_refusals(change);
+        self.table.enforce_cap(ground.rules, &mut self.refusals);
         self.next += 1;
         self.touched = now;
     }
@@ -84,8 +84,13 @@ impl Assembly {
     }
 
     /// Puts the snapshot in the place of `table`.
-    pub(super) fn finish(self, table: &mut Table) -> ImportChange {
-        table.replace_by(self.table, self.refusals)
+    pub(super) fn finish(self, table: &mut Table, event: u64) -> CopyChange {
+        table.replace_by(self.table, self.refusals, event)
+    }
+
+    /// The bounds are others now.
+    pub(super) fn handle_rules(&mut self, rules: &ImportRules) {
+        self.table.enforce_cap(rules, &mut self.refusals);
     }
 }
 

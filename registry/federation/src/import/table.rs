@@ -1,145 +1,51 @@
 //! The offers of one gateway of a peer, judged and bounded.
 
+use super::change::{CopyChange, Refusals};
 use super::rules::ImportRules;
-use crate::digest::{self, Print};
+use crate::digest;
 use crate::fault::{OfferFault, RefusedOffer, check_offer};
-use causeway_model::{ClusterFacts, ServiceHandle, ServiceName};
-use causeway_wire::view::{EndpointView, ExportSummary, MAX_ENDPOINTS, Offer};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::offers::Offers;
+use crate::packed::Packed;
+use causeway_model::ServiceHandle;
+use causeway_wire::view::ExportSummary;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-/// The most refused offers that are reported at a time; the rest are only counted.
-const MAX_REPORTED: usize = 1024;
-
-/// An offer of a peer that was accepted.
-#[derive(Clone, Debug)]
-pub struct Import {
-    /// The offer.
-    pub summary: Arc<ExportSummary>,
-    /// When it last changed.
-    pub changed: Instant,
+/// What offers are judged by, and where equal ones are found.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) rules: &'a ImportRules,
+    /// What the peer's other gateways offer: equal offers share its memory.
+    pub(crate) known: &'a Offers,
+    /// The number of the event: a later one has a greater number.
+    pub(crate) event: u64,
 }
 
-impl Import {
-    /// The offer as sidecars are told of it. `stale_for` is how long `peer` has been silent.
-    pub fn offer(
-        &self,
-        peer: &ClusterFacts,
-        stale_for: Option<Duration>,
-        endpoints: &[EndpointView],
-    ) -> Offer {
-        let summary = &*self.summary;
-        Offer {
-            cluster: peer.clone(),
-            handle: Some(summary.handle),
-            ports: summary.ports.clone(),
-            identities: summary.identities.clone(),
-            healthy: summary.healthy,
-            total: summary.total,
-            stale_for: stale_for.map(|silent| u32::try_from(silent.as_secs()).unwrap_or(u32::MAX)),
-            endpoints: endpoints.iter().take(MAX_ENDPOINTS).cloned().collect(),
-        }
-    }
-}
-
-/// What an event changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImportChange {
-    /// Services whose offer of this peer is new, changed or gone.
-    pub changed: BTreeSet<ServiceName>,
-    /// The handles of these offers.
-    pub handles: BTreeSet<ServiceHandle>,
-    /// Offers that were refused, the first 1024 of them.
-    pub refused: Vec<RefusedOffer>,
-    /// How many offers were refused.
-    pub refused_count: u64,
-    /// How many offers the cap kept out.
-    pub over_cap: u64,
-    /// Set when all imports of the peer became stale (`true`) or are no longer (`false`).
-    pub staleness: Option<bool>,
-}
-
-impl ImportChange {
-    pub(crate) fn touch(&mut self, name: &ServiceName, handle: ServiceHandle) {
-        if !self.changed.contains(name) {
-            self.changed.insert(name.clone());
-        }
-        self.handles.insert(handle);
-    }
-
-    /// Takes over from `other` what was refused and kept out, not what changed.
-    pub(crate) fn absorb_refusals(&mut self, other: Self) {
-        self.refused_count += other.refused_count;
-        self.over_cap += other.over_cap;
-        let room = MAX_REPORTED.saturating_sub(self.refused.len());
-        self.refused.extend(other.refused.into_iter().take(room));
-    }
-
-    fn refuse(&mut self, refused: RefusedOffer) {
-        self.refused_count += 1;
-        if self.refused.len() < MAX_REPORTED {
-            self.refused.push(refused);
-        }
-    }
-
-    /// Whether there is nothing to tell anybody.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-#[derive(Debug)]
-enum State {
-    Accepted(Import),
-    Refused(OfferFault),
-}
-
-#[derive(Debug)]
-struct Entry {
-    print: Print,
-    state: State,
-}
-
-impl Entry {
-    fn import(&self) -> Option<&Import> {
-        match &self.state {
-            State::Accepted(import) => Some(import),
-            State::Refused(_) => None,
-        }
-    }
-
-    /// A refused offer keeps its hash only.
-    fn bytes(&self) -> usize {
-        if self.import().is_some() { self.print.size } else { size_of::<Self>() }
-    }
-
-    fn clashes(&self) -> bool {
-        matches!(self.state, State::Refused(OfferFault::NameClash(_)))
-    }
+/// An offer that was refused: its hash is kept, so that digests can be compared.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    hash: u64,
+    /// It was refused because its name was taken.
+    clash: bool,
 }
 
 /// All offers of one gateway: the accepted ones, and the hashes of the refused.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    entries: BTreeMap<ServiceHandle, Entry>,
-    /// The accepted offers by name.
-    names: BTreeMap<ServiceName, ServiceHandle>,
+    offers: Offers,
+    refused: BTreeMap<ServiceHandle, Refused>,
     bytes: usize,
     /// How many are refused because their name was taken.
     clashes: usize,
+    digest: u64,
     over_cap: bool,
     /// Something that was left out could be taken now, so a snapshot is wanted.
     repair: bool,
 }
 
 impl Table {
-    pub(crate) fn imports(&self) -> impl Iterator<Item = &Import> {
-        self.entries.values().filter_map(Entry::import)
-    }
-
-    pub(crate) fn get(&self, handle: ServiceHandle) -> Option<&Import> {
-        self.entries.get(&handle).and_then(Entry::import)
+    pub(crate) fn offers(&self) -> &Offers {
+        &self.offers
     }
 
     pub(crate) fn is_over_cap(&self) -> bool {
@@ -151,146 +57,175 @@ impl Table {
     }
 
     pub(crate) fn has_room(&self, rules: &ImportRules) -> bool {
-        self.entries.len() < rules.max_imports && self.bytes < rules.max_bytes
+        self.len() < rules.max_imports && self.bytes < rules.max_bytes
     }
 
+    /// How many offers and what they add up to.
     pub(crate) fn digest(&self) -> (u32, u64) {
-        let hashes = self.entries.iter().map(|(handle, entry)| (*handle, entry.print.hash));
-        (u32::try_from(self.entries.len()).unwrap_or(u32::MAX), digest::fold(hashes))
+        (u32::try_from(self.len()).unwrap_or(u32::MAX), self.digest)
+    }
+
+    /// How many places are taken.
+    pub(crate) fn len(&self) -> usize {
+        self.offers.len() + self.refused.len()
     }
 
     /// Takes a delta.
     pub(crate) fn apply(
         &mut self,
-        now: Instant,
-        rules: &ImportRules,
+        ground: Ground<'_>,
         upserts: Vec<ExportSummary>,
         removed: &[ServiceHandle],
-    ) -> ImportChange {
-        let mut change = ImportChange::default();
+    ) -> CopyChange {
+        let mut change = CopyChange::default();
         // all old values go before the new ones come, so that two services may swap their names
-        let mut old: BTreeMap<ServiceHandle, Entry> = BTreeMap::new();
-        for handle in removed.iter().copied().chain(upserts.iter().map(|summary| summary.handle)) {
-            if let Some(entry) = self.detach(handle) {
-                old.insert(handle, entry);
-            }
+        let mut old: BTreeMap<ServiceHandle, Arc<Packed>> = BTreeMap::new();
+        let news: Vec<ServiceHandle> = upserts.iter().map(|summary| summary.handle).collect();
+        for handle in removed.iter().chain(&news) {
+            old.extend(self.detach(*handle).map(|packed| (*handle, packed)));
         }
         for summary in upserts {
-            self.add(now, rules, summary, &mut change);
+            self.add(ground, summary, &mut change.refusals);
         }
-        self.compare(old, &mut change);
+        for handle in news {
+            let Some(new) = self.offers.get(handle) else { continue };
+            if settle(new, old.get(&handle), ground.event) {
+                old.remove(&handle);
+            } else {
+                change.handles.insert(handle);
+            }
+        }
+        change.handles.extend(self.enforce_cap(ground.rules, &mut change.refusals));
+        for packed in old.values() {
+            change.handles.insert(*packed.handle());
+            self.free(packed);
+        }
         self.repair |= self.over_cap && !removed.is_empty();
         change
     }
 
-    /// Adds an offer of a handle that is not here yet; the second one of a handle is refused.
-    pub(crate) fn add(
-        &mut self,
-        now: Instant,
-        rules: &ImportRules,
-        summary: ExportSummary,
-        change: &mut ImportChange,
-    ) {
-        let (name, handle) = (summary.name.clone(), summary.handle);
-        let mut refuse = |fault| {
-            change.refuse(RefusedOffer { name: name.clone(), handle, fault });
-        };
-        if self.entries.contains_key(&handle) {
-            return refuse(OfferFault::HandleClash);
+    /// Adds an offer of a handle that is not here yet; the second one of a handle is refused. The cap is enforced within one
+    /// frame.
+    pub(crate) fn add(&mut self, ground: Ground<'_>, summary: ExportSummary, refusals: &mut Refusals) {
+        let handle = summary.handle;
+        if self.offers.get(handle).is_some() || self.refused.contains_key(&handle) {
+            refusals.refuse(RefusedOffer { name: summary.name, handle, fault: OfferFault::HandleClash });
+            return;
         }
-        let Some(print) = digest::print(&summary) else { return refuse(OfferFault::TooLarge) };
-        let judged = match self.names.get(&summary.name) {
-            Some(&other) => Err(OfferFault::NameClash(other)),
-            None => check_offer(&rules.peer, &summary),
+        let judged = match self.offers.named(&summary.name).next() {
+            Some(other) => Err(OfferFault::NameClash(*other.handle())),
+            None => check_offer(&ground.rules.peer, &summary),
         };
-        let state = match judged {
-            Ok(()) => State::Accepted(Import { summary: Arc::new(summary), changed: now }),
+        match judged {
+            Ok(()) => self.attach(ground, &summary),
             Err(fault) => {
-                refuse(fault.clone());
-                State::Refused(fault)
+                let hash = digest::hash(&summary);
+                let clash = matches!(fault, OfferFault::NameClash(_));
+                self.digest = self.digest.wrapping_add(digest::term(handle, hash));
+                self.clashes += usize::from(clash);
+                self.refused.insert(handle, Refused { hash, clash });
+                self.bytes += size_of::<Refused>();
+                refusals.refuse(RefusedOffer { name: summary.name, handle, fault });
             }
-        };
-        if matches!(state, State::Accepted(_)) {
-            change.touch(&name, handle);
         }
-        self.attach(handle, Entry { print, state });
-        self.enforce_cap(rules, change);
     }
 
-    fn attach(&mut self, handle: ServiceHandle, entry: Entry) {
-        self.bytes += entry.bytes();
-        self.clashes += usize::from(entry.clashes());
-        if let Some(import) = entry.import() {
-            self.names.insert(import.summary.name.clone(), handle);
-        }
-        self.entries.insert(handle, entry);
+    fn attach(&mut self, ground: Ground<'_>, summary: &ExportSummary) {
+        let packed = Packed::new(&ground.rules.peer, summary);
+        self.digest = self.digest.wrapping_add(digest::term(summary.handle, packed.hash()));
+        self.bytes += packed.size();
+        let known = ground.known.get(summary.handle).filter(|known| known.is_same(&packed));
+        self.offers.insert(known.map_or_else(|| Arc::new(packed), Arc::clone));
     }
 
-    fn detach(&mut self, handle: ServiceHandle) -> Option<Entry> {
-        let entry = self.entries.remove(&handle)?;
-        self.bytes -= entry.bytes();
-        self.clashes -= usize::from(entry.clashes());
-        if let Some(import) = entry.import() {
-            self.names.remove(&import.summary.name);
+    /// Takes out what `handle` has; returns the offer if it was an accepted one.
+    fn detach(&mut self, handle: ServiceHandle) -> Option<Arc<Packed>> {
+        if let Some(packed) = self.offers.remove(handle) {
+            self.digest = self.digest.wrapping_sub(digest::term(handle, packed.hash()));
+            self.bytes -= packed.size();
+            return Some(packed);
         }
-        Some(entry)
+        let refused = self.refused.remove(&handle)?;
+        self.digest = self.digest.wrapping_sub(digest::term(handle, refused.hash));
+        self.bytes -= size_of::<Refused>();
+        self.clashes -= usize::from(refused.clash);
+        None
     }
 
-    fn enforce_cap(&mut self, rules: &ImportRules, change: &mut ImportChange) {
-        while self.entries.len() > rules.max_imports || self.bytes > rules.max_bytes {
-            let Some((&handle, _)) = self.entries.last_key_value() else { return };
-            if let Some(Entry { state: State::Accepted(old), .. }) = self.detach(handle) {
-                change.touch(&old.summary.name, handle);
-            }
+    /// Drops the highest handles until all are within the bounds; returns those whose offers had been accepted.
+    pub(crate) fn enforce_cap(&mut self, rules: &ImportRules, refusals: &mut Refusals) -> Vec<ServiceHandle> {
+        let mut dropped = Vec::new();
+        while self.len() > rules.max_imports || self.bytes > rules.max_bytes {
+            let refused = self.refused.last_key_value().map(|(handle, _)| *handle);
+            let Some(handle) = self.offers.last().max(refused) else { break };
+            dropped.extend(self.detach(handle).map(|_| handle));
             self.over_cap = true;
-            change.over_cap += 1;
+            refusals.over_cap += 1;
         }
+        dropped
     }
 
-    /// Puts `new`, whose building led to `change`, in the place of this table. What is the same in both counts as
-    /// unchanged.
-    pub(crate) fn replace_by(&mut self, new: Self, mut change: ImportChange) -> ImportChange {
-        let old = std::mem::replace(self, new);
-        for (handle, import) in self.entries.iter().filter_map(|(h, e)| e.import().map(|i| (*h, i))) {
-            change.touch(&import.summary.name, handle);
-        }
-        self.compare(old.entries, &mut change);
+    /// The bounds are others now.
+    pub(crate) fn handle_rules(&mut self, rules: &ImportRules) -> CopyChange {
+        let mut change = CopyChange::default();
+        change.handles.extend(self.enforce_cap(rules, &mut change.refusals));
+        self.repair |= self.over_cap && self.has_room(rules);
         change
     }
 
-    /// Settles what changed between `old` entries and those that took their place: `change` names all new values already.
-    fn compare(&mut self, old: BTreeMap<ServiceHandle, Entry>, change: &mut ImportChange) {
-        for (handle, entry) in old {
-            let State::Accepted(old) = entry.state else { continue };
-            match self.entries.get_mut(&handle) {
-                Some(Entry { print, state: State::Accepted(new) })
-                    if *print == entry.print && new.summary == old.summary =>
-                {
-                    // names are unique, so no other handle had or has this one
-                    change.changed.remove(&old.summary.name);
-                    change.handles.remove(&handle);
-                    *new = old;
-                }
-                _ => {
-                    change.touch(&old.summary.name, handle);
-                    self.repair |= self.clashes > 0 && !self.names.contains_key(&old.summary.name);
-                }
+    /// Puts `new` in the place of this table. What is the same in both counts as unchanged.
+    pub(crate) fn replace_by(&mut self, new: Self, refusals: Refusals, event: u64) -> CopyChange {
+        let old = std::mem::replace(self, new);
+        let mut change = CopyChange { refusals, ..CopyChange::default() };
+        for new in self.offers.iter() {
+            if !settle(new, old.offers.get(*new.handle()), event) {
+                change.handles.insert(*new.handle());
             }
+        }
+        for old in old.offers.iter() {
+            let new = self.offers.get(*old.handle());
+            if new.is_none_or(|new| !new.is_same(old)) {
+                change.handles.insert(*old.handle());
+                self.free(old);
+            }
+        }
+        change
+    }
+
+    /// `old` is offered no longer: if its name is free now, an offer that clashed with it could be taken.
+    fn free(&mut self, old: &Packed) {
+        self.repair |= self.clashes > 0 && self.offers.named(&old.name()).next().is_none();
+    }
+
+    /// Lets an offer that is here share the memory of an equal one.
+    pub(crate) fn share(&mut self, equal: &Arc<Packed>) {
+        let held = self.offers.get(*equal.handle());
+        if held.is_some_and(|held| !Arc::ptr_eq(held, equal) && held.is_same(equal)) {
+            self.offers.share(equal);
         }
     }
 }
 
+/// Notes since when `new` is offered; returns whether it is what `old` was.
+fn settle(new: &Packed, old: Option<&Arc<Packed>>, event: u64) -> bool {
+    let old = old.filter(|old| old.is_same(new));
+    new.note_changed(old.map_or(event, |old| old.changed()));
+    old.is_some()
+}
+
 #[cfg(test)]
 impl Table {
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether what is derived from the entries agrees with them.
     pub(crate) fn is_consistent(&self) -> bool {
-        let names = self.imports().map(|import| (import.summary.name.clone(), import.summary.handle));
-        self.bytes == self.entries.values().map(Entry::bytes).sum::<usize>()
-            && self.clashes == self.entries.values().filter(|entry| entry.clashes()).count()
-            && self.names == names.collect()
+        let packed = || self.offers.iter();
+        let terms = packed().map(|p| (*p.handle(), p.hash()));
+        let terms = terms.chain(self.refused.iter().map(|(handle, refused)| (*handle, refused.hash)));
+        let names: std::collections::BTreeSet<_> = packed().map(|p| p.name()).collect();
+        self.bytes == packed().map(|p| p.size()).sum::<usize>() + self.refused.len() * size_of::<Refused>()
+            && self.clashes == self.refused.values().filter(|refused| refused.clash).count()
+            && self.digest == terms.fold(0, |sum: u64, (h, hash)| sum.wrapping_add(digest::term(h, hash)))
+            && names.len() == self.offers.len()
+            && self.offers.names() == names.len()
+            && self.offers.after(None).count() == names.len()
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use causeway_model::{ClusterFacts, Locality, ServiceName};
+use causeway_model::{ClusterFacts, Locality, ServiceHandle, ServiceName};
 use causeway_wire::view::ExportSummary;
 use proptest::prelude::*;
 
@@ -43,19 +43,31 @@ fn part(epoch: u64, to: u64, index: u32, last: bool, upserts: Vec<ExportSummary>
     Exports { epoch: Epoch(epoch), snapshot, ..delta(0, to, upserts, &[]) }
 }
 
-fn started(rules: ImportRules, offers: Vec<ExportSummary>) -> (Importer, ImportChange, Instant) {
+fn started(rules: ImportRules, offers: Vec<ExportSummary>) -> (Importer, CopyChange, Instant) {
     let now = Instant::now();
     let mut importer = Importer::new(rules);
-    let change = importer.handle_exports(now, part(1, 10, 0, true, offers)).unwrap();
+    let change = importer.hear(now, part(1, 10, 0, true, offers)).unwrap();
     (importer, change, now)
 }
 
-fn names(importer: &Importer) -> Vec<String> {
-    importer.imports().map(|import| import.summary.name.service().to_string()).collect()
+impl Importer {
+    /// Takes a frame of a peer with one gateway.
+    fn hear(&mut self, now: Instant, frame: Exports) -> Result<CopyChange, ImportError> {
+        self.handle_exports(now, frame, &Offers::default(), 1)
+    }
 }
 
-fn changed(change: &ImportChange) -> Vec<String> {
-    change.changed.iter().map(|name| name.service().to_string()).collect()
+/// In order of their handles.
+fn names(importer: &Importer) -> Vec<String> {
+    importer.offers().iter().map(|offer| offer.service().to_owned()).collect()
+}
+
+fn changed(change: &CopyChange) -> Vec<u64> {
+    change.handles.iter().map(|handle| handle.0).collect()
+}
+
+fn is_nothing(change: &CopyChange) -> bool {
+    *change == CopyChange::default()
 }
 
 #[test]
@@ -88,9 +100,9 @@ fn offers_that_break_a_rule_are_refused_and_the_others_are_taken() {
     ];
     let offers = [offer(20, "good")].into_iter().chain(bad.iter().map(|(offer, _)| offer.clone()));
     let (importer, change, _) = started(rules(100), offers.collect());
-    let reasons: Vec<_> = change.refused.iter().map(|refused| refused.fault.reason()).collect();
+    let reasons: Vec<_> = change.refusals.reported.iter().map(|refused| refused.fault.reason()).collect();
     assert_eq!(reasons, bad.iter().map(|(_, reason)| *reason).collect::<Vec<_>>());
-    assert_eq!((names(&importer), change.refused_count), (vec!["good".to_owned()], 11));
+    assert_eq!((names(&importer), change.refusals.count), (vec!["good".to_owned()], 11));
 }
 
 #[test]
@@ -99,12 +111,12 @@ fn the_cap_keeps_the_lowest_handles_in_whatever_order_they_come() {
     let backward: Vec<_> = forward.iter().rev().cloned().collect();
     for offers in [forward, backward] {
         let (mut importer, change, now) = started(rules(4), offers);
-        assert_eq!((names(&importer).join(" "), change.over_cap), ("s0 s1 s2 s3".to_owned(), 5));
+        assert_eq!((names(&importer).join(" "), change.refusals.over_cap), ("s0 s1 s2 s3".to_owned(), 5));
         assert!(importer.is_over_cap());
         let digest =
             |revision| ExportsDigest { epoch: Epoch(1), revision: Revision(revision), count: 9, digest: 5 };
         assert_eq!(importer.handle_digest(now, &digest(10)), DigestVerdict::InStep, "nothing to gain");
-        importer.handle_exports(now, delta(10, 11, vec![], &[0])).unwrap();
+        importer.hear(now, delta(10, 11, vec![], &[0])).unwrap();
         assert_eq!(importer.handle_digest(now, &digest(11)), DigestVerdict::Ask, "there is room now");
         assert_eq!(importer.handle_digest(now + ASK_AGAIN, &digest(11)), DigestVerdict::Wait);
     }
@@ -115,7 +127,7 @@ fn bytes_are_capped_too() {
     let mut tight = rules(100);
     tight.max_bytes = 300;
     let (importer, change, _) = started(tight, (0..50).map(|i| offer(i, &format!("s{i}"))).collect());
-    assert!(change.over_cap > 40);
+    assert!(change.refusals.over_cap > 40);
     assert!(names(&importer).len() < 10 && !names(&importer).is_empty());
 }
 
@@ -130,27 +142,21 @@ fn a_snapshot_without_end_is_cut_off_and_holds_no_memory() {
                 offer(handle, &format!("s{handle}"))
             })
             .collect();
-        assert!(importer.handle_exports(now, part(1, 9, index, false, offers)).unwrap().is_empty());
+        assert!(is_nothing(&importer.hear(now, part(1, 9, index, false, offers)).unwrap()));
         assert!(importer.assembly.as_ref().unwrap().held() <= 10);
     }
-    let error = importer.handle_exports(now, part(1, 9, 4096, false, vec![])).unwrap_err();
+    let error = importer.hear(now, part(1, 9, 4096, false, vec![])).unwrap_err();
     assert!(error.is_violation(), "{error}");
-    assert!(importer.assembly.is_none() && importer.imports().next().is_none());
-    assert!(importer.handle_exports(now, part(1, 9, u32::MAX, true, vec![])).unwrap_err().is_violation());
+    assert!(importer.assembly.is_none() && importer.offers().len() == 0);
+    assert!(importer.hear(now, part(1, 9, u32::MAX, true, vec![])).unwrap_err().is_violation());
 }
 
 #[test]
 fn frames_that_break_the_protocol_change_nothing() {
     let (mut importer, _, now) = started(rules(1000), vec![offer(1, "a")]);
     let many = (0..513).map(|i| offer(i, &format!("s{i}"))).collect();
-    assert_eq!(
-        importer.handle_exports(now, delta(10, 11, many, &[])).unwrap_err().reason(),
-        "too-many-exports"
-    );
-    assert_eq!(
-        importer.handle_exports(now, delta(10, 9, vec![], &[1])).unwrap_err().reason(),
-        "backwards-delta"
-    );
+    assert_eq!(importer.hear(now, delta(10, 11, many, &[])).unwrap_err().reason(), "too-many-exports");
+    assert_eq!(importer.hear(now, delta(10, 9, vec![], &[1])).unwrap_err().reason(), "backwards-delta");
     assert_eq!(
         (names(&importer).join(" "), importer.have()),
         ("a".to_owned(), Some((Epoch(1), Revision(10))))
@@ -160,41 +166,34 @@ fn frames_that_break_the_protocol_change_nothing() {
 #[test]
 fn deltas_follow_each_other_and_a_gap_asks_once() {
     let (mut importer, _, now) = started(rules(10), vec![offer(1, "a")]);
-    let change = importer.handle_exports(now, delta(10, 12, vec![offer(2, "b")], &[1])).unwrap();
-    assert_eq!(changed(&change), ["a", "b"]);
-    assert!(
-        importer.handle_exports(now, delta(10, 12, vec![offer(2, "b")], &[1])).unwrap().is_empty(),
-        "repeated"
-    );
-    let overlap =
-        importer.handle_exports(now, delta(11, 13, vec![offer(2, "b"), offer(3, "c")], &[])).unwrap();
-    assert_eq!(changed(&overlap), ["c"]);
-    let gap = importer.handle_exports(now, delta(14, 15, vec![], &[2])).unwrap_err();
+    let change = importer.hear(now, delta(10, 12, vec![offer(2, "b")], &[1])).unwrap();
+    assert_eq!(changed(&change), [1, 2]);
+    assert!(is_nothing(&importer.hear(now, delta(10, 12, vec![offer(2, "b")], &[1])).unwrap()), "repeated");
+    let overlap = importer.hear(now, delta(11, 13, vec![offer(2, "b"), offer(3, "c")], &[])).unwrap();
+    assert_eq!(changed(&overlap), [3]);
+    let gap = importer.hear(now, delta(14, 15, vec![], &[2])).unwrap_err();
     assert!(gap.ask() && !gap.is_violation());
-    assert!(!importer.handle_exports(now, delta(15, 16, vec![], &[2])).unwrap_err().ask());
-    assert!(importer.handle_exports(now + ASK_AGAIN, delta(16, 17, vec![], &[2])).unwrap_err().ask());
+    assert!(!importer.hear(now, delta(15, 16, vec![], &[2])).unwrap_err().ask());
+    assert!(importer.hear(now + ASK_AGAIN, delta(16, 17, vec![], &[2])).unwrap_err().ask());
     assert_eq!(names(&importer), ["b", "c"]);
     let other = Exports { epoch: Epoch(2), ..delta(13, 14, vec![], &[2]) };
-    assert_eq!(importer.handle_exports(now, other).unwrap_err().reason(), "export-gap");
+    assert_eq!(importer.hear(now, other).unwrap_err().reason(), "export-gap");
 }
 
 #[test]
 fn a_snapshot_takes_effect_as_a_whole() {
     let (mut importer, _, now) = started(rules(10), vec![offer(1, "a"), offer(2, "b")]);
-    importer.handle_exports(now, part(2, 5, 0, false, vec![offer(2, "b")])).unwrap();
+    importer.hear(now, part(2, 5, 0, false, vec![offer(2, "b")])).unwrap();
     assert_eq!(names(&importer), ["a", "b"]);
-    importer.handle_exports(now, part(2, 5, 0, false, vec![offer(2, "b")])).unwrap();
-    let change = importer.handle_exports(now, part(2, 5, 1, true, vec![offer(3, "c")])).unwrap();
-    assert_eq!(
-        (names(&importer).join(" "), changed(&change)),
-        ("b c".to_owned(), vec!["a".into(), "c".into()])
-    );
-    assert!(importer.handle_exports(now, part(2, 5, 1, true, vec![offer(3, "c")])).unwrap().is_empty());
-    importer.handle_exports(now, part(2, 6, 0, false, vec![])).unwrap();
-    assert_eq!(importer.handle_exports(now, part(2, 6, 2, true, vec![])).unwrap_err().reason(), "export-gap");
-    assert_eq!(importer.handle_exports(now, part(2, 6, 1, true, vec![])).unwrap_err().reason(), "export-gap");
+    importer.hear(now, part(2, 5, 0, false, vec![offer(2, "b")])).unwrap();
+    let change = importer.hear(now, part(2, 5, 1, true, vec![offer(3, "c")])).unwrap();
+    assert_eq!((names(&importer).join(" "), changed(&change)), ("b c".to_owned(), vec![1, 3]));
+    assert!(is_nothing(&importer.hear(now, part(2, 5, 1, true, vec![offer(3, "c")])).unwrap()));
+    importer.hear(now, part(2, 6, 0, false, vec![])).unwrap();
+    assert_eq!(importer.hear(now, part(2, 6, 2, true, vec![])).unwrap_err().reason(), "export-gap");
+    assert_eq!(importer.hear(now, part(2, 6, 1, true, vec![])).unwrap_err().reason(), "export-gap");
     assert_eq!(importer.have(), Some((Epoch(2), Revision(5))));
-    importer.handle_exports(now, part(2, 7, 0, false, vec![])).unwrap();
+    importer.hear(now, part(2, 7, 0, false, vec![])).unwrap();
     importer.handle_timeout(importer.poll_timeout().unwrap());
     assert_eq!(importer.poll_timeout(), None, "an abandoned snapshot is dropped");
 }
@@ -203,14 +202,14 @@ fn a_snapshot_takes_effect_as_a_whole() {
 fn an_older_numbering_is_late_at_first_and_believed_after_a_silence() {
     let now = Instant::now();
     let mut importer = Importer::new(rules(10));
-    importer.handle_exports(now, part(5, 10, 0, true, vec![offer(1, "a")])).unwrap();
+    importer.hear(now, part(5, 10, 0, true, vec![offer(1, "a")])).unwrap();
     let old = ExportsDigest { epoch: Epoch(4), revision: Revision(99), count: 0, digest: 0 };
     assert_eq!(importer.handle_digest(now, &old), DigestVerdict::Wait);
-    importer.handle_exports(now, part(4, 99, 0, true, vec![])).unwrap();
+    importer.hear(now, part(4, 99, 0, true, vec![])).unwrap();
     assert_eq!(names(&importer), ["a"]);
     let later = now + SILENT_AFTER;
     assert_eq!(importer.handle_digest(later, &old), DigestVerdict::Ask);
-    importer.handle_exports(later, part(4, 99, 0, true, vec![])).unwrap();
+    importer.hear(later, part(4, 99, 0, true, vec![])).unwrap();
     assert_eq!(importer.have(), Some((Epoch(4), Revision(99))));
 }
 
@@ -222,7 +221,7 @@ fn repairs_that_do_not_help_become_rare() {
         let now = start + Duration::from_secs(*second);
         let ask = importer.handle_digest(now, &wrong) == DigestVerdict::Ask;
         if ask {
-            importer.handle_exports(now, part(1, 10, 0, true, vec![])).unwrap();
+            importer.hear(now, part(1, 10, 0, true, vec![])).unwrap();
         }
         ask
     });
@@ -232,11 +231,11 @@ fn repairs_that_do_not_help_become_rare() {
 #[test]
 fn a_name_may_move_between_handles_and_a_clash_heals() {
     let (mut importer, _, now) = started(rules(10), vec![offer(1, "a"), offer(2, "b")]);
-    let swap = importer.handle_exports(now, delta(10, 12, vec![offer(1, "b"), offer(2, "a")], &[])).unwrap();
-    assert_eq!((swap.refused_count, names(&importer).join(" ")), (0, "b a".to_owned()));
-    let clash = importer.handle_exports(now, delta(12, 13, vec![offer(3, "a")], &[])).unwrap();
-    assert_eq!(clash.refused_count, 1);
-    importer.handle_exports(now, delta(13, 14, vec![], &[2])).unwrap();
+    let swap = importer.hear(now, delta(10, 12, vec![offer(1, "b"), offer(2, "a")], &[])).unwrap();
+    assert_eq!((swap.refusals.count, names(&importer).join(" ")), (0, "b a".to_owned()));
+    let clash = importer.hear(now, delta(12, 13, vec![offer(3, "a")], &[])).unwrap();
+    assert_eq!(clash.refusals.count, 1);
+    importer.hear(now, delta(13, 14, vec![], &[2])).unwrap();
     let digest = importer.digest().unwrap();
     assert_eq!(importer.handle_digest(now, &digest), DigestVerdict::Ask, "handle 3 could be taken now");
 }
@@ -272,27 +271,28 @@ proptest! {
         for (frame, pause) in frames {
             now += Duration::from_millis(pause);
             importer.handle_timeout(now);
-            if let Ok(change) = importer.handle_exports(now, frame) {
-                let held: std::collections::BTreeMap<_, _> = importer.imports()
-                    .map(|i| (i.summary.handle, (i.summary.name.clone(), i.summary.healthy))).collect();
+            if let Ok(change) = importer.hear(now, frame) {
+                let held: std::collections::BTreeMap<_, _> =
+                    importer.offers().iter().map(|o| (*o.handle(), (o.name(), o.counts().0))).collect();
                 for (handle, value) in &held {
                     if known.get(handle) != Some(value) {
-                        prop_assert!(change.handles.contains(handle) && change.changed.contains(&value.0));
+                        prop_assert!(change.handles.contains(handle));
                     }
                 }
-                for (handle, value) in &known {
+                for handle in known.keys() {
                     if !held.contains_key(handle) {
-                        prop_assert!(change.handles.contains(handle) && change.changed.contains(&value.0));
+                        prop_assert!(change.handles.contains(handle));
                     }
                 }
                 known = held;
             }
-            prop_assert!(importer.imports().count() <= 5);
+            prop_assert!(importer.offers().len() <= 5);
             let mut names = std::collections::BTreeSet::new();
-            for import in importer.imports() {
-                prop_assert!(names.insert(import.summary.name.clone()), "a name twice");
-                prop_assert!(import.summary.identities.iter().all(|id| id.trust_domain().as_str() == "phx.mesh"));
-                prop_assert!(import.summary.healthy <= import.summary.total);
+            for packed in importer.offers().iter() {
+                let offer = packed.open(&rules(5).peer);
+                prop_assert!(names.insert(offer.name.clone()), "a name twice");
+                prop_assert!(offer.identities.iter().all(|id| id.trust_domain().as_str() == "phx.mesh"));
+                prop_assert!(offer.healthy <= offer.total);
             }
             prop_assert!(importer.table.is_consistent());
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Exporter, SILENT_AFTER};
+use crate::{DEFAULT_EJECT_AFTER, Exporter, SILENT_AFTER, StalePolicy};
 use causeway_model::{ClusterId, Locality};
 use causeway_wire::view::ExportSummary;
 
@@ -81,7 +81,7 @@ impl World {
     }
 
     fn held(&self) -> Vec<(u64, u32)> {
-        self.imports.imports().map(|import| (import.summary.handle.0, import.summary.healthy)).collect()
+        self.imports.imports().map(|import| (import.handle().0, import.healthy())).collect()
     }
 }
 
@@ -126,11 +126,8 @@ fn a_silent_peer_is_stale_kept_and_at_last_withdrawn() {
     assert_eq!(world.imports.stale_for(world.now), Some(SILENT_AFTER));
     world.pass(3600);
     assert_eq!(world.held(), [(1, 5)]);
-    let offer = world.imports.by_handle(ServiceHandle(1)).unwrap().offer(
-        world.imports.peer(),
-        world.imports.stale_for(world.now),
-        &[],
-    );
+    let silent = world.imports.stale_for(world.now);
+    let offer = world.imports.by_handle(ServiceHandle(1)).unwrap().offer(silent, &[]);
     assert_eq!(offer.stale_for, Some(3603));
     assert_eq!(world.digest(A).change.staleness, Some(false));
     let change = world.pass(24 * 3600 + 1);
@@ -185,4 +182,114 @@ fn the_gateways_of_a_peer_are_bounded() {
     world.imports.handle_closed(world.now, NodeId(99));
     world.pass(3600);
     assert_eq!(world.imports.nodes.len(), MAX_PEER_NODES - 1, "and is forgotten");
+}
+
+/// A peer with two services that falls silent, under `stale`.
+fn stale_world(stale: StalePolicy) -> World {
+    let mut world = World::new();
+    world.imports.set_rules(world.now, ImportRules { stale, ..rules() });
+    world.open(A);
+    world.tell(A, &[(1, 5), (2, 5)]);
+    world
+}
+
+#[test]
+fn imports_of_a_silent_peer_are_ejected_after_a_time_and_back_at_once() {
+    let mut world = stale_world(StalePolicy::EjectAfter(DEFAULT_EJECT_AFTER));
+    let change = world.pass(29);
+    assert_eq!((change.staleness, change.changed.len(), world.held().len()), (Some(true), 0, 2));
+    let change = world.pass(1);
+    assert_eq!((change.changed.len(), change.staleness), (2, None));
+    assert!(world.imports.is_withheld() && world.imports.is_empty() && world.held().is_empty());
+    assert!(world.imports.by_name(&"s1.shop".parse().unwrap()).is_none());
+    assert!(world.imports.by_handle(ServiceHandle(1)).is_none());
+    assert_eq!(world.imports.remembered(None).count(), 2);
+    assert_eq!(world.imports.stale_for(world.now), Some(DEFAULT_EJECT_AFTER));
+    // any frame: no exports, no digest
+    let change = world.imports.handle_heard(world.now);
+    assert_eq!((change.changed.len(), change.staleness, world.held().len()), (2, Some(false), 2));
+    assert!(world.imports.handle_heard(world.now).is_empty());
+    world.pass(24 * 3600);
+    assert_eq!(
+        (world.imports.remembered(None).count(), world.imports.poll_timeout()),
+        (0, None),
+        "withdrawn"
+    );
+}
+
+#[test]
+fn imports_of_a_silent_peer_are_fenced_at_once() {
+    let mut world = stale_world(StalePolicy::Fence);
+    let change = world.pass(3);
+    assert_eq!((change.staleness, change.changed.len(), world.held().len()), (Some(true), 2, 0));
+    assert_eq!(world.digest(A).change.changed.len(), 2);
+    let change = world.imports.handle_closed(world.now, A);
+    assert_eq!((change.staleness, change.changed.len(), world.held().len()), (Some(true), 2, 0), "closed");
+    world.open(A);
+    let change = world.imports.handle_heard(world.now);
+    assert_eq!((change.staleness, world.held().len()), (None, 0), "the second silence is damped");
+    world.pass(1);
+    assert_eq!(world.held().len(), 2);
+}
+
+#[test]
+fn what_changes_while_imports_are_withheld_is_told_when_they_are_back() {
+    let mut world = stale_world(StalePolicy::Fence);
+    world.open(B);
+    world.pass(3);
+    world.imports.handle_heard(world.now);
+    world.pass(3);
+    assert!(world.imports.is_withheld());
+    // B is heard while the second silence is still damped
+    let change = world.tell(B, &[(1, 9)]);
+    assert!(change.changed.is_empty() && world.imports.is_withheld());
+    let change = world.pass(1);
+    assert!(!world.imports.is_withheld());
+    assert_eq!((world.held(), change.changed.len()), (vec![(1, 9)], 1));
+}
+
+#[test]
+fn the_policy_can_change_while_the_peer_is_silent() {
+    let mut world = stale_world(StalePolicy::ServeLast);
+    world.pass(10);
+    let mut set = |stale| {
+        let change = world.imports.set_rules(world.now, ImportRules { stale, ..rules() });
+        (change.changed.len(), world.imports.len())
+    };
+    assert_eq!(set(StalePolicy::Fence), (2, 0));
+    assert_eq!(set(StalePolicy::EjectAfter(Duration::from_secs(5))), (0, 0));
+    assert_eq!(set(StalePolicy::EjectAfter(Duration::from_secs(20))), (2, 2));
+    assert_eq!(set(StalePolicy::EjectAfter(Duration::from_secs(10))), (2, 0));
+    assert_eq!(set(StalePolicy::ServeLast), (2, 2));
+}
+
+#[test]
+fn equal_offers_of_a_peers_gateways_share_memory() {
+    let mut world = World::new();
+    world.open(A);
+    world.open(B);
+    world.tell(A, &[(1, 5), (2, 5)]);
+    world.tell(B, &[(1, 5), (2, 4)]);
+    let shared = |world: &World, handle| {
+        let of = |node| world.imports.nodes[&node].importer.offers().get(ServiceHandle(handle)).unwrap();
+        Arc::ptr_eq(of(A), of(B))
+    };
+    assert_eq!((shared(&world, 1), shared(&world, 2)), (true, false));
+    world.tell(A, &[(1, 5), (2, 4)]);
+    assert!(shared(&world, 2));
+}
+
+#[test]
+fn pages_begin_after_a_name() {
+    let mut world = World::new();
+    world.open(A);
+    world.tell(A, &[(1, 5), (2, 5), (10, 5)]);
+    let page = |after: Option<&str>| -> Vec<String> {
+        let after = after.map(|name| name.parse().unwrap());
+        world.imports.after(after.as_ref()).map(|import| import.name().to_string()).collect()
+    };
+    assert_eq!(page(None), ["s1.shop", "s10.shop", "s2.shop"]);
+    assert_eq!(page(Some("s1.shop")), ["s10.shop", "s2.shop"]);
+    assert_eq!(page(Some("s11.shop")), ["s2.shop"]);
+    assert!(page(Some("s2.shop")).is_empty());
 }
