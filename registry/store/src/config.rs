@@ -1,6 +1,7 @@
 //! What a registry is opened with. Owns the translation to openraft's settings.
 
 use crate::StoreError;
+use causeway_catalog::CommandBody;
 use causeway_model::NodeId;
 use openraft::{Config, SnapshotPolicy};
 use std::path::PathBuf;
@@ -12,20 +13,21 @@ const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The rhythm of a Raft group. All its members use the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaftTiming {
-    /// How often a leader speaks to each member, and how long a member may take to answer; 100 ms.
+    /// How often a leader speaks to each member, and how long a member may take to answer; 75 ms.
     pub heartbeat: Duration,
-    /// The shortest silence after which a voter stands for election; 300 ms, and more than a heartbeat.
+    /// The shortest time between the end of a leader's lease and an election; 150 ms, and more than a heartbeat.
     pub election_min: Duration,
-    /// The longest; 600 ms.
+    /// The longest, and for how long a leader that was heard has its lease: nobody else is elected meanwhile; 300 ms. A
+    /// leader that dies is replaced after two of these and a heartbeat at the latest, usually after one and a half.
     pub election_max: Duration,
 }
 
 impl Default for RaftTiming {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
+            heartbeat: Duration::from_millis(75),
+            election_min: Duration::from_millis(150),
+            election_max: Duration::from_millis(300),
         }
     }
 }
@@ -33,7 +35,8 @@ impl Default for RaftTiming {
 impl RaftTiming {
     /// How long an election takes at the worst in a group that has a majority: after that it is said to have no leader.
     pub(crate) fn patience(&self) -> Duration {
-        self.election_max * 2
+        // the lease, the wait of each voter, and once more when the first to stand had not the newest log
+        self.election_max * 3 + self.heartbeat * 2
     }
 }
 
@@ -48,6 +51,8 @@ pub struct StoreConfig {
     pub timing: RaftTiming,
     /// After how many log entries a snapshot is taken; 5,000, and at least 1.
     pub snapshot_every: u64,
+    /// The commands up to this number are known to every member, whatever it says; [`CommandBody::FIRST_RELEASE`].
+    pub known_to_all: u16,
     /// How many log entries that are in the snapshot are kept, so that a member that was away briefly needs no snapshot;
     /// 1,000.
     pub keep_entries: u64,
@@ -61,6 +66,7 @@ impl StoreConfig {
             node,
             timing: RaftTiming::default(),
             snapshot_every: 5_000,
+            known_to_all: CommandBody::FIRST_RELEASE,
             keep_entries: 1_000,
         }
     }

@@ -6,11 +6,13 @@ mod file;
 
 use crate::StoreError;
 use crate::envelope::{EnvelopeError, Kind, seal, unseal};
+use crate::member::DiskId;
 use causeway_model::NodeId;
 use causeway_wire::CodecError;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
@@ -51,9 +53,24 @@ impl<E: Into<redb::Error>> From<E> for Fault {
 #[derive(Debug)]
 pub(crate) struct Disk {
     path: PathBuf,
+    id: DiskId,
     /// `None` once it is closed.
     database: RwLock<Option<Database>>,
     failure: watch::Sender<Option<Arc<StoreError>>>,
+}
+
+/// Makes the database of `node` in `dir`, which has none, and fills it. Blocks.
+pub(crate) fn make(
+    dir: &Path,
+    node: NodeId,
+    fill: impl FnOnce(&WriteTransaction, DiskId) -> Result<(), Fault>,
+) -> Result<(), StoreError> {
+    let path = file::path_in(dir);
+    match path.try_exists() {
+        Ok(true) => Err(StoreError::Exists { path }),
+        Ok(false) => file::make(dir, &path, node, fill),
+        Err(error) => Err(named(&path, "find", error.into())),
+    }
 }
 
 impl Disk {
@@ -62,19 +79,26 @@ impl Disk {
         let dir = dir.to_owned();
         let path = file::path_in(&dir);
         let opened = tokio::task::spawn_blocking(move || file::open_or_make(&dir, node)).await;
-        Ok(Arc::new(Self::new(path.clone(), joined(&path, opened)?)))
+        let (database, owner) = joined(&path, opened)?;
+        Ok(Arc::new(Self::new(path, database, owner.disk)))
     }
 
-    fn new(path: PathBuf, database: Database) -> Self {
-        Self { path, database: RwLock::new(Some(database)), failure: watch::Sender::new(None) }
+    fn new(path: PathBuf, database: Database, id: DiskId) -> Self {
+        Self { path, id, database: RwLock::new(Some(database)), failure: watch::Sender::new(None) }
     }
 
     /// A database that is not a file of its own, for tests of failing disks.
     #[cfg(test)]
     pub(crate) fn on_backend(path: PathBuf, backend: impl redb::StorageBackend, node: NodeId) -> Arc<Self> {
         let database = file::builder().create_with_backend(backend).unwrap();
-        file::prepare(&database, node).unwrap();
-        Arc::new(Self::new(path, database))
+        let owner = crate::member::Owner { node, disk: DiskId(7) };
+        file::prepare(&database, owner).unwrap();
+        Arc::new(Self::new(path, database, owner.disk))
+    }
+
+    /// The number of this database.
+    pub(crate) fn id(&self) -> DiskId {
+        self.id
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -197,8 +221,11 @@ fn named(path: &Path, action: &'static str, fault: Fault) -> StoreError {
             StoreError::Locked { path }
         }
         // the kind that redb gives a file that is not a database
-        Fault::Database(redb::Error::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+        Fault::Database(redb::Error::Io(error)) if error.kind() == ErrorKind::InvalidData => {
             corrupt(error.to_string())
+        }
+        Fault::Database(redb::Error::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+            corrupt("the file ends too soon".to_owned())
         }
         Fault::Database(redb::Error::Io(error)) => {
             StoreError::Disk { action, path, cause: error.to_string() }

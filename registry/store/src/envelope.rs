@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     SnapshotMeta,
     /// A whole catalog.
     Snapshot,
+    /// A backup.
+    Backup,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
             Self::Entry => "log entry",
             Self::SnapshotMeta => "snapshot description",
             Self::Snapshot => "snapshot",
+            Self::Backup => "backup",
         }
     }
 

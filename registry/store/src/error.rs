@@ -19,7 +19,7 @@ pub enum StoreError {
     /// The file is not what this node wrote.
     #[error(
         "{} is damaged, in its {what}: {cause}; check the disk, move the file away and let this gateway join again, \
-         or, if it is the only voter, restore the file from a backup", path.display()
+         or, if it is the only voter, restore a backup", path.display()
     )]
     Corrupt {
         /// The file.
@@ -71,6 +71,15 @@ pub enum StoreError {
         /// What it ended with.
         cause: String,
     },
+    /// There is a database where a new one was to be made.
+    #[error("{} is there already: restore into an empty directory", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is nothing to back up.
+    #[error("this gateway has no registry yet: initialise a cluster with it, or let it join one")]
+    NotInitialised,
     /// A setting makes no sense.
     #[error("invalid registry settings: {cause}")]
     Config {
@@ -90,6 +99,8 @@ impl StoreError {
             Self::Newer { .. } => "newer-format",
             Self::Closed { .. } => "closed",
             Self::Stopped { .. } => "stopped",
+            Self::Exists { .. } => "exists",
+            Self::NotInitialised => "not-initialised",
             Self::Config { .. } => "config",
         }
     }

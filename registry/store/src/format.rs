@@ -1,8 +1,9 @@
 //! How Raft's values are laid out, on disk and between nodes: our own types, so that openraft may change its.
 
+use crate::member::Member;
 use crate::raft::{Entry, EntryPayload, LogId, Membership, SnapshotMeta, StoredMembership, Vote};
 use causeway_catalog::Command;
-use openraft::{CommittedLeaderId, EmptyNode, LeaderId};
+use openraft::{CommittedLeaderId, LeaderId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,23 +51,21 @@ impl From<Ballot> for Vote {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Members {
     voters: Vec<BTreeSet<u64>>,
-    all: BTreeSet<u64>,
+    all: BTreeMap<u64, Member>,
 }
 
 impl From<&Membership> for Members {
     fn from(membership: &Membership) -> Self {
         Self {
             voters: membership.get_joint_config().clone(),
-            all: membership.nodes().map(|(&node, _)| node).collect(),
+            all: membership.nodes().map(|(&node, &member)| (node, member)).collect(),
         }
     }
 }
 
 impl From<Members> for Membership {
     fn from(members: Members) -> Self {
-        let all: BTreeMap<u64, EmptyNode> =
-            members.all.into_iter().map(|node| (node, EmptyNode {})).collect();
-        Self::new(members.voters, all)
+        Self::new(members.voters, members.all)
     }
 }
 
@@ -145,6 +144,7 @@ impl From<SnapshotHead> for SnapshotMeta {
 mod tests {
     use super::*;
     use crate::envelope::{Kind, seal, unseal};
+    use crate::member::DiskId;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -165,8 +165,10 @@ mod tests {
 
     #[test]
     fn a_group_reads_back() {
-        let membership =
-            Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])], BTreeSet::from([4]));
+        let membership = Membership::new(
+            vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])],
+            BTreeMap::from([(4, Member { disk: Some(DiskId(9)) })]),
+        );
         let entry = Entry {
             log_id: LogId::new(CommittedLeaderId::new(2, 1), 9),
             payload: EntryPayload::Membership(membership),

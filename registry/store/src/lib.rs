@@ -22,16 +22,26 @@
 //! every page is checked when the file is opened.
 //!
 //! # A disk that is lost
-//! A learner that comes back with an empty disk is filled again by the leader. A *voter* that comes back with an empty
-//! disk under its old id could vote twice in one term: remove it from the group and let it join under a new id.
+//! A learner that comes back with an empty disk is filled again by the leader. A *voter* that does so has forgotten what
+//! it acknowledged and whom it voted for; with its help the others could lose both. The group records with which
+//! database each voter got its vote, every call to a voter names that database, and a voter that has another one refuses
+//! all of them (`wrong-disk`): it takes no part, as if it were dead, until it is removed and added again.
+//!
+//! # Who leads
+//! openraft keeps a leader's lease: for the longest election timeout after a voter heard its leader it elects nobody
+//! else. [`Registry::transfer_leadership`] therefore lets the lease run out before another voter stands for election, and
+//! changes wait for it, for less than half a second.
 
+mod backup;
 mod config;
+mod contacts;
 mod disk;
 mod envelope;
 mod error;
 mod format;
 mod log;
 mod machine;
+mod member;
 mod message;
 mod network;
 mod propose;
@@ -42,11 +52,14 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod voters;
 
+pub use backup::{Backup, BackupError, REVISION_GAP, restore};
 pub use config::{RaftTiming, StoreConfig};
 pub use error::StoreError;
 pub use message::MAX_BODY;
 pub use network::{CallError, CallFuture, PeerCalls};
 pub use propose::{ProposeError, Proposed};
 pub use registry::{InitError, Lagging, Registry};
-pub use status::{LearnerLag, RegistryRole, RegistryStatus};
+pub use status::{LearnerLag, MemberStatus, RegistryRole, RegistryStatus};
+pub use voters::{CAUGHT_UP, Candidate, DEAD_AFTER, choose_voters, without};

@@ -5,6 +5,7 @@
 
 use crate::CallError;
 use crate::format::{Ballot, EntryId, SnapshotHead};
+use crate::member::DiskId;
 use crate::propose::{ProposeError, Proposed};
 use bytes::Bytes;
 use causeway_catalog::Command;
@@ -14,6 +15,7 @@ use causeway_wire::peer::Method;
 use openraft::raft::{AppendEntriesResponse, VoteResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The longest body of a call or its answer, in bytes: a frame, less what the frame itself needs.
 pub const MAX_BODY: usize = MAX_FRAME - 4096;
@@ -31,13 +33,22 @@ const VERSION: u8 = 1;
 /// Raft's append-entries. Each entry is a record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Append {
+    /// For which database it is meant; nothing if the receiver has no vote.
+    pub(crate) disk: Option<DiskId>,
     pub(crate) ballot: Ballot,
     pub(crate) previous: Option<EntryId>,
     pub(crate) committed: Option<EntryId>,
     pub(crate) entries: Vec<Bytes>,
 }
 
-/// The answer to [`Append`].
+/// The answer to [`Append`], and which database it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppendAnswer {
+    pub(crate) disk: DiskId,
+    pub(crate) appended: Appended,
+}
+
+/// What became of an [`Append`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Appended {
     All,
@@ -71,6 +82,7 @@ impl From<Appended> for AppendEntriesResponse<u64> {
 /// Raft's request-vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AskVote {
+    pub(crate) disk: Option<DiskId>,
     pub(crate) ballot: Ballot,
     pub(crate) last: Option<EntryId>,
 }
@@ -106,6 +118,7 @@ impl From<Voted> for VoteResponse<u64> {
 /// A piece of a snapshot's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Chunk {
+    pub(crate) disk: Option<DiskId>,
     pub(crate) ballot: Ballot,
     pub(crate) head: SnapshotHead,
     /// Where it belongs, in bytes from the record's start.
@@ -125,11 +138,12 @@ pub(crate) enum ChunkTaken {
     StartAgain,
 }
 
-/// A change of the group's learners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A change of the group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MemberChange {
     Add(NodeId),
     Remove(NodeId),
+    Vote(BTreeSet<NodeId>),
 }
 
 /// What only the leader can do.

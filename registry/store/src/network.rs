@@ -1,8 +1,10 @@
 //! Raft's calls to other nodes, over whatever carries them.
 
+use crate::contacts::Contacts;
 use crate::envelope::{Kind, seal};
 use crate::format::LogEntry;
-use crate::message::{self, Append, Appended, AskVote, Chunk, ChunkTaken, Voted, decode, encode};
+use crate::member::Member;
+use crate::message::{self, Append, AppendAnswer, AskVote, Chunk, ChunkTaken, Voted, decode, encode};
 use crate::raft::TypeConfig;
 use bytes::Bytes;
 use causeway_model::NodeId;
@@ -15,15 +17,18 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::{EmptyNode, RPCTypes, RaftNetwork, RaftNetworkFactory, SnapshotSegmentId};
+use openraft::{RPCTypes, RaftNetwork, RaftNetworkFactory, SnapshotSegmentId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a leader leaves a member alone that it could not reach.
-const UNREACHABLE_PAUSE: Duration = Duration::from_millis(250);
+/// How long a leader leaves a member alone that it could not reach: less than it takes the member to miss it.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(150);
+
+/// The reason of a refusal by a node that has another database than its vote is bound to.
+pub(crate) const WRONG_DISK: &str = "wrong-disk";
 
 /// Why a call to another node brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,19 +77,26 @@ pub trait PeerCalls: Send + Sync + 'static {
 pub(crate) struct Network {
     me: NodeId,
     peers: Arc<dyn PeerCalls>,
+    contacts: Arc<Contacts>,
 }
 
 impl Network {
-    pub(crate) fn new(me: NodeId, peers: Arc<dyn PeerCalls>) -> Self {
-        Self { me, peers }
+    pub(crate) fn new(me: NodeId, peers: Arc<dyn PeerCalls>, contacts: Arc<Contacts>) -> Self {
+        Self { me, peers, contacts }
     }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerClient;
 
-    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> PeerClient {
-        PeerClient { me: self.me, target: NodeId(target), peers: self.peers.clone() }
+    async fn new_client(&mut self, target: u64, member: &Member) -> PeerClient {
+        PeerClient {
+            me: self.me,
+            target: NodeId(target),
+            member: *member,
+            peers: self.peers.clone(),
+            contacts: self.contacts.clone(),
+        }
     }
 }
 
@@ -92,10 +104,12 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct PeerClient {
     me: NodeId,
     target: NodeId,
+    member: Member,
     peers: Arc<dyn PeerCalls>,
+    contacts: Arc<Contacts>,
 }
 
-type RpcError<E> = RPCError<u64, EmptyNode, E>;
+type RpcError<E> = RPCError<u64, Member, E>;
 
 impl PeerClient {
     async fn call<Q, A, E>(
@@ -110,11 +124,17 @@ impl PeerClient {
         A: DeserializeOwned,
         E: std::error::Error,
     {
+        self.contacts.asked(self.target);
         let asked = async {
             let body = encode(question)?;
             decode(&self.peers.call(self.target, method, body, timeout).await?)
         };
-        asked.await.map_err(|error| match error {
+        let answer = asked.await.inspect(|_| self.contacts.answered(self.target));
+        answer.map_err(|error| match error {
+            CallError::Refused { reason, message } if reason == WRONG_DISK => {
+                tracing::warn!(to = %self.target, %message, "a member came back without its disk");
+                Unreachable::new(&CallError::Refused { reason, message }).into()
+            }
             CallError::Timeout => Timeout { action, id: self.me.0, target: self.target.0, timeout }.into(),
             // openraft answers this with a pause; what was refused once would be refused again at once
             error => {
@@ -134,14 +154,16 @@ impl RaftNetwork<TypeConfig> for PeerClient {
         let record = |entry| seal(Kind::Entry, &LogEntry::from(entry)).map(Bytes::from);
         let records: Result<Vec<Bytes>, _> = rpc.entries.into_iter().map(record).collect();
         let append = Append {
+            disk: self.member.disk,
             ballot: rpc.vote.into(),
             previous: rpc.prev_log_id.map(Into::into),
             committed: rpc.leader_commit.map(Into::into),
             entries: records.map_err(|error| Unreachable::new(&error))?,
         };
-        let appended: Appended =
+        let answer: AppendAnswer =
             self.call(Method::Append, RPCTypes::AppendEntries, &append, option.hard_ttl()).await?;
-        Ok(appended.into())
+        self.contacts.has_disk(self.target, answer.disk);
+        Ok(answer.appended.into())
     }
 
     async fn install_snapshot(
@@ -150,6 +172,7 @@ impl RaftNetwork<TypeConfig> for PeerClient {
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, RpcError<RaftError<u64, InstallSnapshotError>>> {
         let chunk = Chunk {
+            disk: self.member.disk,
             ballot: rpc.vote.into(),
             head: (&rpc.meta).into(),
             offset: rpc.offset,
@@ -174,7 +197,11 @@ impl RaftNetwork<TypeConfig> for PeerClient {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError<RaftError<u64>>> {
-        let ask = AskVote { ballot: rpc.vote.into(), last: rpc.last_log_id.map(Into::into) };
+        let ask = AskVote {
+            disk: self.member.disk,
+            ballot: rpc.vote.into(),
+            last: rpc.last_log_id.map(Into::into),
+        };
         let voted: Voted = self.call(Method::Vote, RPCTypes::Vote, &ask, option.hard_ttl()).await?;
         Ok(voted.into())
     }

@@ -1,7 +1,7 @@
 //! What becomes of a change that is proposed.
 
 use causeway_catalog::{Outcome, Refusal};
-use causeway_model::Revision;
+use causeway_model::{NodeId, Revision};
 use serde::{Deserialize, Serialize};
 
 /// A change that was made.
@@ -53,6 +53,25 @@ pub enum ProposeError {
         /// Why.
         cause: String,
     },
+    /// A member of the group would not understand the command. Nothing changed.
+    #[error(
+        "gateway {node} does not know the command {command} (number {number}): update that gateway first, or remove it if it \
+         is gone"
+    )]
+    MemberTooOld {
+        /// The member, which has not announced the command.
+        node: NodeId,
+        /// The command's name.
+        command: String,
+        /// Its number.
+        number: u16,
+    },
+    /// The group cannot be changed in this way. Nothing changed.
+    #[error("the registry's members stay as they are: {cause}")]
+    Membership {
+        /// Why.
+        cause: String,
+    },
 }
 
 impl ProposeError {
@@ -65,7 +84,13 @@ impl ProposeError {
             Self::TooLarge { .. } => "too-large",
             Self::Timeout { .. } => "timeout",
             Self::Failed { .. } => "registry-failed",
+            Self::MemberTooOld { .. } => "member-too-old",
+            Self::Membership { .. } => "membership",
         }
+    }
+
+    pub(crate) fn membership(cause: impl Into<String>) -> Self {
+        Self::Membership { cause: cause.into() }
     }
 
     pub(crate) fn failed(cause: impl Into<String>) -> Self {

@@ -1,14 +1,20 @@
-//! One node of the registry: its opening, its local reads, its end. Changes are in `lead`, calls from others in `serve`.
+//! One node of the registry: its opening, its local reads, its end. Changes are in `lead`,
+//! those of the group in `members` and `transfer`, calls from others in `serve`.
 
+mod commands;
 mod lead;
+mod members;
 mod serve;
+mod transfer;
 
 use crate::StoreError;
 use crate::config::{RaftTiming, StoreConfig};
+use crate::contacts::Contacts;
 use crate::disk::Disk;
 use crate::log::LogStore;
 use crate::machine::StateMachine;
-use crate::message::{Answer, MemberChange, Request};
+use crate::member::Member;
+use crate::message::{Answer, Request};
 use crate::network::{Network, PeerCalls};
 use crate::propose::{ProposeError, Proposed};
 use crate::raft::{Metrics, Raft};
@@ -17,7 +23,6 @@ use crate::snapshot::Incoming;
 use crate::status::RegistryStatus;
 use causeway_catalog::{Catalog, Command, CommandBody, Replay};
 use causeway_model::{NodeId, Revision};
-use openraft::EmptyNode;
 use openraft::error::{Fatal, InitializeError, RaftError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,11 +86,18 @@ pub struct Registry {
 struct Inner {
     node: NodeId,
     timing: RaftTiming,
+    /// The commands up to this number are known to every member.
+    known_to_all: u16,
     raft: Raft,
     peers: Arc<dyn PeerCalls>,
     disk: Arc<Disk>,
     replica: Arc<Replica>,
+    contacts: Arc<Contacts>,
     incoming: tokio::sync::Mutex<Incoming>,
+    /// Held while the group is changed.
+    changing: tokio::sync::Mutex<()>,
+    /// This leader takes nothing more, so that another one can take over.
+    handing_over: AtomicBool,
     /// Which leader spoke last, and when.
     heard: Mutex<Option<(NodeId, Instant)>>,
     closing: Arc<AtomicBool>,
@@ -110,7 +122,8 @@ impl Registry {
     ) -> Result<Self, StoreError> {
         let replica = Arc::new(Replica::new());
         let machine = StateMachine::load(disk.clone(), replica.clone()).await?;
-        let network = Network::new(config.node, peers.clone());
+        let contacts = Arc::<Contacts>::default();
+        let network = Network::new(config.node, peers.clone(), contacts.clone());
         let log = LogStore::new(disk.clone());
         let raft = Raft::new(config.node.0, Arc::new(config.raft()?), network, log, machine).await;
         let raft = raft.map_err(|fatal| stopped(&disk, &fatal))?;
@@ -120,11 +133,15 @@ impl Registry {
             inner: Arc::new(Inner {
                 node: config.node,
                 timing: config.timing.clone(),
+                known_to_all: config.known_to_all,
                 raft,
                 peers,
                 disk,
                 replica,
+                contacts,
                 incoming: tokio::sync::Mutex::default(),
+                changing: tokio::sync::Mutex::default(),
+                handing_over: AtomicBool::new(false),
                 heard: Mutex::new(None),
                 closing,
             }),
@@ -164,8 +181,7 @@ impl Registry {
         if self.is_initialised() {
             return Err(InitError::AlreadyInitialised);
         }
-        let alone = BTreeMap::from([(self.inner.node.0, EmptyNode {})]);
-        match self.inner.raft.initialize(alone).await {
+        match self.inner.raft.initialize(self.alone()).await {
             // a group that was formed before the process was cut short
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
             Err(error) => return Err(InitError::NotReady(error.to_string())),
@@ -190,22 +206,6 @@ impl Registry {
             Answer::Proposed(proposed) => Ok(proposed),
             _ => Err(ProposeError::failed("the leader answered something else")),
         }
-    }
-
-    /// Lets `node` follow the group without a vote. Doing so twice is doing so once.
-    ///
-    /// # Errors
-    /// As for [`Registry::propose`].
-    pub async fn add_learner(&self, node: NodeId) -> Result<(), ProposeError> {
-        self.at_leader(Request::Members(MemberChange::Add(node)), DEADLINE).await.map(drop)
-    }
-
-    /// Ends that.
-    ///
-    /// # Errors
-    /// As for [`Registry::propose`]; and `node` votes.
-    pub async fn remove_learner(&self, node: NodeId) -> Result<(), ProposeError> {
-        self.at_leader(Request::Members(MemberChange::Remove(node)), DEADLINE).await.map(drop)
     }
 
     /// The local replica's newest catalog. It may be behind the leader's.
@@ -285,7 +285,13 @@ impl Registry {
         self.inner.disk.close().await
     }
 
-    fn voters(&self) -> BTreeSet<NodeId> {
+    /// A group of this node alone.
+    fn alone(&self) -> BTreeMap<u64, Member> {
+        BTreeMap::from([(self.inner.node.0, Member { disk: Some(self.inner.disk.id()) })])
+    }
+
+    /// Who votes; while that changes, the old voters and the new ones.
+    pub fn voters(&self) -> BTreeSet<NodeId> {
         let metrics = self.inner.raft.metrics();
         metrics.borrow().membership_config.membership().voter_ids().map(NodeId).collect()
     }
@@ -307,13 +313,7 @@ impl Registry {
     /// Forms the group, as an initialisation does that is cut short after it.
     #[cfg(test)]
     pub(crate) async fn form_group_of_one(&self) {
-        self.inner.raft.initialize(BTreeMap::from([(self.inner.node.0, EmptyNode {})])).await.unwrap();
-    }
-
-    /// Whether a change would be sent to `leader` without looking whether it is there.
-    #[cfg(test)]
-    pub(crate) fn heard_lately(&self, leader: NodeId) -> bool {
-        self.heard_within(leader, self.inner.timing.election_max)
+        self.inner.raft.initialize(self.alone()).await.unwrap();
     }
 
     /// Why the engine ended.

@@ -56,6 +56,7 @@ mod tests {
     fn chunk(name: &str, offset: usize, data: &[u8], done: bool) -> Chunk {
         let meta = SnapshotMeta { snapshot_id: name.to_owned(), ..SnapshotMeta::default() };
         Chunk {
+            disk: None,
             ballot: Ballot { term: 1, node: 1, committed: true },
             head: (&meta).into(),
             offset: offset as u64,

@@ -5,6 +5,7 @@ use causeway_model::{NodeId, Revision};
 use openraft::ServerState;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// What a node does in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +42,19 @@ pub struct LearnerLag {
     pub node: NodeId,
     /// By how many log entries; `None` until it has answered this leader.
     pub behind: Option<u64>,
+}
+
+/// A member of the group, as seen from the node that is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The member.
+    pub node: NodeId,
+    /// It votes; else it is a learner.
+    pub votes: bool,
+    /// By how many log entries it is behind the leader; only the leader knows, and it only once the member answered.
+    pub behind: Option<u64>,
+    /// On the leader, how long ago the member last answered it; `None` if it has not, and for the leader itself.
+    pub silent: Option<Duration>,
 }
 
 /// How a registry node is doing.

@@ -3,16 +3,16 @@
 use super::{Fault, LOG, STATE, get};
 use crate::envelope::{Kind, unseal};
 use crate::format::{Ballot, EntryId, LogEntry, SnapshotHead};
+use crate::member::Owner;
 use causeway_catalog::Catalog;
-use causeway_model::NodeId;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 /// Reads everything once and returns whose database it is.
-pub(super) fn check(database: &Database) -> Result<NodeId, Fault> {
+pub(super) fn check(database: &Database) -> Result<Owner, Fault> {
     let transaction = database.begin_read()?;
     let state = transaction.open_table(STATE)?;
     let missing = || Fault::damaged(Kind::Identity.name(), "it is missing");
-    let node = get(&state, Kind::Identity)?.ok_or_else(missing)?;
+    let owner = get(&state, Kind::Identity)?.ok_or_else(missing)?;
     get::<Ballot>(&state, Kind::Vote)?;
     get::<EntryId>(&state, Kind::Committed)?;
     let purged = get::<EntryId>(&state, Kind::Purged)?;
@@ -26,7 +26,7 @@ pub(super) fn check(database: &Database) -> Result<NodeId, Fault> {
         return Err(Fault::damaged("log", "entries are gone that no snapshot holds"));
     }
     check_log(&transaction, purged.map_or(0, |purged| purged.index + 1))?;
-    Ok(node)
+    Ok(owner)
 }
 
 /// The log is whole from index `first` on.

@@ -3,9 +3,10 @@
 use super::{Fault, LOG, STATE, check, named, put};
 use crate::StoreError;
 use crate::envelope::Kind;
+use crate::member::{DiskId, Owner};
 use causeway_model::NodeId;
 use redb::backends::FileBackend;
-use redb::{Builder, Database};
+use redb::{Builder, Database, WriteTransaction};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -27,18 +28,18 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-pub(super) fn open_or_make(dir: &Path, node: NodeId) -> Result<Database, StoreError> {
+pub(super) fn open_or_make(dir: &Path, node: NodeId) -> Result<(Database, Owner), StoreError> {
     let path = path_in(dir);
     let exists = path.try_exists().map_err(|error| named(&path, "find", error.into()))?;
     if !exists {
-        make(dir, &path, node)?;
+        make(dir, &path, node, |_, _| Ok(()))?;
     }
     let database = open(&path).map_err(|fault| named(&path, "open", fault))?;
     let found = check::check(&database).map_err(|fault| named(&path, "read", fault))?;
-    if found != node {
-        return Err(StoreError::WrongNode { path, found, expected: node });
+    if found.node != node {
+        return Err(StoreError::WrongNode { path, found: found.node, expected: node });
     }
-    Ok(database)
+    Ok((database, found))
 }
 
 fn open(path: &Path) -> Result<Database, Fault> {
@@ -54,17 +55,30 @@ fn open(path: &Path) -> Result<Database, Fault> {
     Ok(builder().create_with_backend(FileBackend::new(file)?)?)
 }
 
-/// Makes the database beside its place and moves it there whole, so that a crash leaves none or a good one.
-fn make(dir: &Path, path: &Path, node: NodeId) -> Result<(), StoreError> {
+/// Makes the database beside its place, fills it and moves it there whole, so that a crash leaves none or a good one.
+pub(super) fn make(
+    dir: &Path,
+    path: &Path,
+    node: NodeId,
+    content: impl FnOnce(&WriteTransaction, DiskId) -> Result<(), Fault>,
+) -> Result<(), StoreError> {
     let new = dir.join("registry.redb.new");
     let fill = || -> Result<(), Fault> {
+        let owner = Owner {
+            node,
+            disk: DiskId(getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?),
+        };
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&new)?;
         let database = builder().create_with_backend(FileBackend::new(file)?)?;
-        prepare(&database, node)?;
+        prepare(&database, owner)?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        content(&transaction, owner.disk)?;
+        transaction.commit()?;
         database.close()?;
         Ok(())
     };
@@ -77,12 +91,12 @@ fn make(dir: &Path, path: &Path, node: NodeId) -> Result<(), StoreError> {
 }
 
 /// Gives a new database its tables and its owner.
-pub(super) fn prepare(database: &Database, node: NodeId) -> Result<(), Fault> {
+pub(super) fn prepare(database: &Database, owner: Owner) -> Result<(), Fault> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     transaction.open_table(LOG)?;
     transaction.open_table(STATE)?;
-    put(&transaction, Kind::Identity, &node)?;
+    put(&transaction, Kind::Identity, &owner)?;
     transaction.commit()?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::Registry;
 use crate::CallError;
-use crate::message::{Answer, Decline, MAX_COMMAND_LEN, MemberChange, Request, decode};
+use crate::message::{Answer, Decline, MAX_COMMAND_LEN, Request, decode};
 use crate::network::answers;
 use crate::propose::{ProposeError, Proposed};
 use crate::raft::{Answered, ReadError, WriteError};
@@ -10,14 +10,12 @@ use causeway_catalog::Command;
 use causeway_model::{NodeId, Revision};
 use causeway_wire::codec::to_vec_unlimited;
 use futures_util::future::join_all;
-use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
-use openraft::{ChangeMembers, EmptyNode};
-use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Between two looks for a leader.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(25);
 /// How long a node may take to show that it answers at all.
 const PING: Duration = Duration::from_millis(250);
 
@@ -26,7 +24,12 @@ impl Registry {
     pub(super) async fn at_leader(&self, request: Request, within: Duration) -> Result<Answer, ProposeError> {
         check_size(&request)?;
         let deadline = Instant::now() + within;
-        let give_up = Instant::now() + self.inner.timing.patience().min(within.saturating_sub(PING));
+        let patience = match request {
+            // the lead may have to change hands on the way
+            Request::Members(_) => within,
+            Request::Propose(_) | Request::ReadIndex => self.inner.timing.patience(),
+        };
+        let give_up = Instant::now() + patience.min(within.saturating_sub(PING));
         loop {
             let attempt = match self.leader()? {
                 Some(node) if node == self.inner.node => self.lead(&request, deadline).await,
@@ -54,13 +57,30 @@ impl Registry {
 
     /// Does `request` as the leader. The whole of it happens here or nothing: it is never passed on.
     pub(super) async fn lead(&self, request: &Request, deadline: Instant) -> Result<Answer, Decline> {
-        // a leader that has lost its majority does not know it: find out before anything enters the log
-        let index = self.confirm_leadership(deadline).await?;
-        match request {
-            Request::ReadIndex => Ok(Answer::Index(index)),
-            Request::Propose(command) => self.write(command.clone(), deadline).await.map(Answer::Proposed),
-            Request::Members(change) => self.change_members(*change, deadline).await.map(|()| Answer::Done),
+        if self.inner.handing_over.load(Ordering::SeqCst) {
+            return Err(Decline::NotLeader);
         }
+        match request {
+            Request::ReadIndex => self.confirm_leadership(deadline).await.map(Answer::Index),
+            Request::Propose(command) => {
+                self.check_known(&command.body)?;
+                self.check_majority(deadline).await?;
+                self.write(command.clone(), deadline).await.map(Answer::Proposed)
+            }
+            Request::Members(change) => {
+                self.confirm_leadership(deadline).await?;
+                self.change_members(change, deadline).await.map(|()| Answer::Done)
+            }
+        }
+    }
+
+    /// A leader that has lost its majority does not know it: finds out before anything enters the log.
+    async fn check_majority(&self, deadline: Instant) -> Result<(), Decline> {
+        let answered = self.inner.raft.metrics().borrow().millis_since_quorum_ack.map(Duration::from_millis);
+        if answered.is_some_and(|time| time <= self.inner.timing.heartbeat * 2) {
+            return Ok(());
+        }
+        self.confirm_leadership(deadline).await.map(drop)
     }
 
     /// Makes sure that a majority follows this node, and returns the index up to which everything is committed.
@@ -95,53 +115,23 @@ impl Registry {
         proposed(Revision(response.log_id.index), response.data).map_err(Decline::Error)
     }
 
-    async fn change_members(&self, change: MemberChange, deadline: Instant) -> Result<(), Decline> {
-        loop {
-            let changed = match change {
-                MemberChange::Add(node) if self.is_member(node) => return Ok(()),
-                MemberChange::Add(NodeId::ANY) => {
-                    return Err(
-                        ProposeError::failed("node id 0 stands for any gateway and cannot join").into()
-                    );
-                }
-                MemberChange::Add(node) => self.inner.raft.add_learner(node.0, EmptyNode {}, false).await,
-                MemberChange::Remove(node) if !self.is_member(node) => return Ok(()),
-                MemberChange::Remove(node) if self.voters().contains(&node) => {
-                    let cause = format!("node {node} votes: only nodes without a vote can be removed");
-                    return Err(ProposeError::failed(cause).into());
-                }
-                MemberChange::Remove(node) => {
-                    let gone = ChangeMembers::RemoveNodes(BTreeSet::from([node.0]));
-                    self.inner.raft.change_membership(gone, true).await
-                }
-            };
-            match changed {
-                Ok(_) => return Ok(()),
-                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
-                    return Err(Decline::NotLeader);
-                }
-                // one change at a time
-                Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
-                    ChangeMembershipError::InProgress(_),
-                ))) if Instant::now() < deadline => sleep(PAUSE).await,
-                Err(RaftError::APIError(error)) => return Err(ProposeError::failed(error.to_string()).into()),
-                Err(RaftError::Fatal(_)) => return Err(ProposeError::failed(self.cause_of_end()).into()),
-            }
-        }
-    }
-
     /// Asks `leader` to do `request`.
     async fn ask(&self, leader: NodeId, request: &Request, deadline: Instant) -> Result<Answer, Decline> {
         // a call into the void would leave the outcome unknown, so a leader that fell silent first has to show that it
         // is there
-        let silent = !self.heard_within(leader, self.inner.timing.election_max);
+        let silent = !self.heard_lately(leader);
         if silent && !answers(&*self.inner.peers, leader, PING).await {
             return Err(Decline::NotLeader);
         }
         let body = request.encode().map_err(|error| ProposeError::failed(error.to_string()))?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let call = self.inner.peers.call(leader, request.method(), body, left);
-        match timeout(left, call).await.unwrap_or(Err(CallError::Timeout)) {
+        let call = timeout(left, self.inner.peers.call(leader, request.method(), body, left));
+        let answer = tokio::select! {
+            biased;
+            answer = call => answer.unwrap_or(Err(CallError::Timeout)),
+            () = self.replaced(leader) => Err(CallError::Timeout),
+        };
+        match answer {
             Ok(answer) => decode::<Result<Answer, Decline>>(&answer)
                 .map_err(|error| ProposeError::failed(error.to_string()))?,
             Err(CallError::Unreachable(_)) => Err(Decline::NotLeader),
@@ -156,6 +146,23 @@ impl Registry {
             }
             Err(error) => Err(ProposeError::failed(format!("node {leader}: {error}")).into()),
         }
+    }
+
+    /// Waits until somebody else leads and `leader` has had the time to say so.
+    async fn replaced(&self, leader: NodeId) {
+        let mut metrics = self.inner.raft.metrics();
+        let other = |leads: Option<u64>| leads.is_some_and(|leads| leads != leader.0);
+        let replaced = metrics.wait_for(|metrics| other(metrics.current_leader)).await.is_ok();
+        match replaced {
+            true => sleep(PAUSE).await,
+            // the engine ended: the call has its own end
+            false => std::future::pending().await,
+        }
+    }
+
+    /// Whether `leader` spoke so lately that it is asked without looking whether it is there.
+    pub(crate) fn heard_lately(&self, leader: NodeId) -> bool {
+        self.heard_within(leader, self.inner.timing.heartbeat * 2)
     }
 
     /// Counts the voters that answer, for the operator.

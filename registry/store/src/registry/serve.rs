@@ -1,15 +1,18 @@
 //! Calls from other nodes. They are authenticated members of the cluster, and still may be of another release or in the
 //! wrong: what they send is checked before openraft sees it, which would panic over some of it.
 
+use super::members::MEMBERS_DEADLINE;
 use super::{DEADLINE, Registry};
 use crate::CallError;
 use crate::envelope::{Kind, unseal};
 use crate::format::{Ballot, EntryId, LogEntry};
 use crate::machine::decode_snapshot;
+use crate::member::DiskId;
 use crate::message::{
-    Append, Appended, AskVote, Chunk, ChunkTaken, Decline, MAX_COMMAND_LEN, MemberChange, Request, Voted,
+    Append, AppendAnswer, AskVote, Chunk, ChunkTaken, Decline, MAX_COMMAND_LEN, MemberChange, Request, Voted,
     decode, encode, refused,
 };
+use crate::network::WRONG_DISK;
 use crate::raft::{Entry, Snapshot};
 use crate::snapshot::Taken;
 use causeway_model::NodeId;
@@ -47,11 +50,16 @@ impl Registry {
                 decode::<()>(&body)?;
                 self.lead_for(from, Request::ReadIndex, 0).await
             }
+            Method::Elect => {
+                decode::<()>(&body)?;
+                encode(&self.stand(from).await?)
+            }
         }
     }
 
-    async fn append(&self, from: NodeId, append: Append) -> Result<Appended, CallError> {
+    async fn append(&self, from: NodeId, append: Append) -> Result<AppendAnswer, CallError> {
         check_speaker(from, append.ballot)?;
+        self.check_disk(append.disk)?;
         let entries = consecutive(&append)?;
         self.hear(from);
         let request = AppendEntriesRequest {
@@ -61,17 +69,20 @@ impl Registry {
             leader_commit: append.committed.map(Into::into),
         };
         let response = self.inner.raft.append_entries(request).await;
-        response.map(Into::into).map_err(|_| self.stopped())
+        let answer = |appended| AppendAnswer { disk: self.inner.disk.id(), appended };
+        response.map(|response| answer(response.into())).map_err(|_| self.stopped())
     }
 
     async fn vote(&self, from: NodeId, ask: AskVote) -> Result<Voted, CallError> {
         check_speaker(from, ask.ballot)?;
+        self.check_disk(ask.disk)?;
         let request = VoteRequest { vote: ask.ballot.into(), last_log_id: ask.last.map(Into::into) };
         self.inner.raft.vote(request).await.map(Into::into).map_err(|_| self.stopped())
     }
 
     async fn take_chunk(&self, from: NodeId, chunk: &Chunk) -> Result<ChunkTaken, CallError> {
         check_speaker(from, chunk.ballot)?;
+        self.check_disk(chunk.disk)?;
         self.hear(from);
         let record = match self.inner.incoming.lock().await.take(chunk)? {
             Taken::More => return Ok(ChunkTaken::Taken(chunk.ballot)),
@@ -90,6 +101,19 @@ impl Registry {
         installed.map(|response| ChunkTaken::Taken(response.vote.into())).map_err(|_| self.stopped())
     }
 
+    /// A voter that has another database than the one its vote is bound to has forgotten what it acknowledged.
+    fn check_disk(&self, meant: Option<DiskId>) -> Result<(), CallError> {
+        let own = self.inner.disk.id();
+        let Some(meant) = meant.filter(|&meant| meant != own) else { return Ok(()) };
+        let node = self.inner.node;
+        let message = format!(
+            "gateway {node} votes with database {meant} and came back with {own}: put the lost file back, or remove the \
+             gateway from the cluster and let it join again"
+        );
+        tracing::error!(%message, "the registry takes no part");
+        Err(refused(WRONG_DISK, &message))
+    }
+
     /// Does for another node what only the leader can, if this node leads.
     async fn lead_for(&self, from: NodeId, request: Request, size: usize) -> Result<Vec<u8>, CallError> {
         let joins = matches!(request, Request::Members(MemberChange::Add(node)) if node == from);
@@ -104,8 +128,9 @@ impl Registry {
             ));
         }
         let leads = self.inner.raft.metrics().borrow().state.is_leader();
+        let deadline = if matches!(request, Request::Members(_)) { MEMBERS_DEADLINE } else { DEADLINE };
         let answer = match leads {
-            true => self.lead(&request, Instant::now() + DEADLINE).await,
+            true => self.lead(&request, Instant::now() + deadline).await,
             false => Err(Decline::NotLeader),
         };
         encode(&answer)
@@ -116,7 +141,7 @@ impl Registry {
         *heard = Some((leader, Instant::now()));
     }
 
-    fn stopped(&self) -> CallError {
+    pub(super) fn stopped(&self) -> CallError {
         refused(STOPPED, &format!("node {} takes no part any more: {}", self.inner.node, self.cause_of_end()))
     }
 }

@@ -209,10 +209,12 @@ async fn learners_join_by_themselves_and_leave() {
     let group = Group::new().await;
     let (one, two) = (&group.nodes[0], &group.nodes[1]);
     two.add_learner(NodeId(3)).await.unwrap();
-    two.remove_learner(NodeId(3)).await.unwrap();
+    two.remove_member(NodeId(3)).await.unwrap();
     until("node 3 is out", || one.status().learners == [NodeId(2)]).await;
-    two.remove_learner(NodeId(3)).await.unwrap();
-    assert!(one.remove_learner(NodeId(1)).await.unwrap_err().to_string().contains("votes"));
+    two.remove_member(NodeId(3)).await.unwrap();
+    let error = one.remove_member(NodeId(1)).await.unwrap_err();
+    assert_eq!(error.reason(), "membership");
+    assert!(error.to_string().contains("only voter"), "{error}");
     let before = group.nodes[2].revision();
     let done = one.propose(set_port(9)).await.unwrap();
     two.wait_applied(done.revision, super::mesh::SOON).await.unwrap();

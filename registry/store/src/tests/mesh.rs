@@ -2,7 +2,9 @@
 
 use crate::message::SNAPSHOT_CHUNK;
 use crate::{CallError, CallFuture, MAX_BODY, PeerCalls, Registry, StoreConfig, StoreError};
-use causeway_catalog::{Command, CommandBody, DeclarePorts, InitCluster, UpdateGateway};
+use causeway_catalog::{
+    AddGateway, Command, CommandBody, DeclarePorts, DrainGateway, InitCluster, UpdateGateway,
+};
 use causeway_model::*;
 use causeway_wire::codec::to_vec_unlimited;
 use causeway_wire::peer::Method;
@@ -30,6 +32,8 @@ pub(super) enum Cut {
 pub(super) struct Mesh {
     nodes: Mutex<HashMap<NodeId, Registry>>,
     cut: Mutex<HashMap<NodeId, Cut>>,
+    /// From whom to whom nothing gets through.
+    one_way: Mutex<HashSet<(NodeId, NodeId)>>,
     /// Which methods were called, by whom.
     pub(super) seen: Mutex<HashSet<(NodeId, Method)>>,
 }
@@ -56,6 +60,10 @@ impl PeerCalls for Port {
                     let call = tokio::spawn(async move { node.handle_call(from, method, body).await });
                     let answer = tokio::time::timeout(timeout, call).await.map_err(|_| CallError::Timeout)?;
                     let answer = answer.map_err(|_| CallError::Timeout)??;
+                    if mesh.way(to, from).is_err() {
+                        sleep(timeout).await;
+                        return Err(CallError::Timeout);
+                    }
                     assert!(answer.len() <= MAX_BODY);
                     Ok(answer)
                 }
@@ -66,6 +74,9 @@ impl PeerCalls for Port {
 
 impl Mesh {
     fn way(&self, from: NodeId, to: NodeId) -> Result<Registry, Cut> {
+        if self.one_way.lock().unwrap().contains(&(from, to)) {
+            return Err(Cut::Swallowed);
+        }
         let cut = self.cut.lock().unwrap();
         match cut.get(&from).or(cut.get(&to)) {
             Some(&cut) => Err(cut),
@@ -76,6 +87,22 @@ impl Mesh {
     /// Takes a node off the network.
     pub(super) fn cut(&self, node: u64, how: Cut) {
         self.cut.lock().unwrap().insert(NodeId(node), how);
+    }
+
+    /// Swallows what `from` says to `to`, or no longer.
+    pub(super) fn cut_one_way(&self, from: u64, to: u64, cut: bool) {
+        let mut one_way = self.one_way.lock().unwrap();
+        match cut {
+            true => one_way.insert((NodeId(from), NodeId(to))),
+            false => one_way.remove(&(NodeId(from), NodeId(to))),
+        };
+    }
+
+    /// Ends a node at once: nothing that it says or is told any more arrives. Its directory can be opened again, after
+    /// [`Mesh::heal`].
+    pub(super) async fn kill(&self, node: u64) {
+        self.cut(node, Cut::Swallowed);
+        self.stop(node).await;
     }
 
     /// Puts it back.
@@ -113,6 +140,16 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not in {SOON:?}: {what}");
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Admits a gateway.
+pub(super) fn admit(node: u64, role: GatewayRole) -> Command {
+    command(AddGateway { facts: GatewayFacts { node: NodeId(node), role, ..gateway(1) } })
+}
+
+/// The first command that not every release knows.
+pub(super) fn later_command() -> Command {
+    command(DrainGateway { node: NodeId(1), draining: false })
 }
 
 fn gateway(port: u16) -> GatewayFacts {

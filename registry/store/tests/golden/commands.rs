@@ -6,7 +6,7 @@ use causeway_model::*;
 
 /// Commands with the names of their files.
 pub(crate) fn all() -> Vec<(&'static str, Command)> {
-    let bodies = [cluster(), tokens(), services(), links(), endings()].concat();
+    let bodies = [cluster(), tokens(), services(), links(), trust(), endings()].concat();
     let command = |(n, (name, body))| {
         (name, Command { at: 1_700_000_000 + n, by: "spiffe://iad.mesh/ns/ops/sa/admin".into(), body })
     };
@@ -34,6 +34,7 @@ fn cluster() -> Vec<Named> {
         ("update-gateway", UpdateGateway { facts: moved }.into()),
         // refused: there is no such gateway
         ("remove-gateway", RemoveGateway { node: NodeId(u64::MAX) }.into()),
+        ("drain-gateway", DrainGateway { node: NodeId(2), draining: true }.into()),
         ("rotate-keys", rotate(2).into()),
         ("rotate-keys-cid-only", RotateKeys { probe: None, ..rotate(3) }.into()),
         ("drop-keys", DropKeys { cid: [Epoch(1), Epoch(2)].into(), probe: [Epoch(1)].into() }.into()),
@@ -103,6 +104,8 @@ fn links() -> Vec<Named> {
         gateways: vec![gateway(5, GatewayRole::Gateway), gateway(6, GatewayRole::Forwarder)],
         roots: vec![vec![0x32; 3]],
         peer_revision: Revision(300),
+        revoked: vec![Revocation { subject: RevokedSubject::Key([7; 32]), issued_before: 1_700_000_000 }],
+        paused: false,
     };
     let only = MergeRule::Only([parsed("shop"), parsed("bank")].into());
     vec![
@@ -113,6 +116,35 @@ fn links() -> Vec<Named> {
         ("establish-link-merging-all", establish(None, "lhr", 3, MergeRule::All).into()),
         ("establish-link-merging-none", establish(None, "fra", 4, MergeRule::None).into()),
         ("update-link-peer", update.into()),
+        ("pause-link", PauseLink { cluster: parsed("phx"), paused: true }.into()),
+        ("set-link-policy-serve-last", policy(StalePolicy::ServeLast).into()),
+        ("set-link-policy-fence", policy(StalePolicy::Fence).into()),
+        ("set-link-policy-eject", policy(StalePolicy::EjectAfter { seconds: 70_000 }).into()),
+    ]
+}
+
+fn policy(stale: StalePolicy) -> SetLinkPolicy {
+    SetLinkPolicy { cluster: parsed("phx"), merge_namespaces: MergeRule::All, stale, transit: true }
+}
+
+fn trust() -> Vec<Named> {
+    let root = |n: u8| vec![n; 300];
+    let stage = |n: u8| StageRoot {
+        root_der: root(n),
+        chain: vec![vec![n; 3]],
+        sealed_key: vec![0x5e; 48],
+        keep_secs: 90_000,
+    };
+    let identity = RevokedSubject::Identity(identity());
+    let revoke = |subject: &RevokedSubject| Revoke { subject: subject.clone(), ends_at: 1_700_086_400 };
+    vec![
+        ("stage-root", stage(0x40).into()),
+        ("confirm-roots", ConfirmRoots { cluster: parsed("phx"), revision: Revision(20) }.into()),
+        ("activate-root", ActivateRoot { root_der: root(0x40) }.into()),
+        ("drop-root", DropRoot { root_der: root(0x30) }.into()),
+        ("revoke-identity", revoke(&identity).into()),
+        ("revoke-key", revoke(&RevokedSubject::Key([7; 32])).into()),
+        ("reinstate", Reinstate { subject: identity }.into()),
     ]
 }
 
