@@ -4,6 +4,8 @@
 //! `access`, so that a filter can keep or drop them.
 
 use crate::metrics::{DirectionMetrics, SidecarMetrics};
+use crate::peer::Peer;
+use crate::relay::End;
 use causeway_model::{ClusterId, ServiceName, SpiffeId, WorkloadId};
 use causeway_runtime::DrainGuard;
 use std::net::SocketAddr;
@@ -108,6 +110,14 @@ impl Access {
     /// How it ended.
     pub(crate) fn ended(&mut self, reason: &'static str) {
         self.reason = reason;
+    }
+
+    /// How its relay over a connection to `peer` ended. Where this side ended that connection, it knows why.
+    pub(crate) fn relayed(&mut self, end: End, peer: &Peer) {
+        match (end, peer.ending()) {
+            (End::Connection(_), Some(ending)) => self.failed(ending.code.reason(), &ending.text),
+            _ => self.ended(end.reason()),
+        }
     }
 
     /// Why it was not carried.

@@ -18,6 +18,7 @@ use crate::hello;
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
 use crate::peer::{Peer, vouched_until};
+use crate::trust::{Ending, Watched};
 use callers::MAX_PER_IDENTITY;
 use causeway_model::{SpiffeId, SpiffeRole};
 use causeway_policy::InboundPolicy;
@@ -81,9 +82,9 @@ impl Inbound {
             }
             Err(_) => return self.metrics.peer_refused("timed-out"),
         };
-        let identity = match self.identify(&connection) {
-            Ok(identity) => identity,
-            Err((code, text)) => {
+        let (identity, watched) = match self.identify(&connection) {
+            Ok(identified) => identified,
+            Err(Ending { code, text }) => {
                 self.metrics.peer_refused(code.reason());
                 tracing::warn!(reason = code.reason(), cause = text, "refused a peer");
                 return close(&connection, code, &text);
@@ -99,7 +100,8 @@ impl Inbound {
         match hello::answer(&connection, domain, &self.membership, &self.transport).await {
             Ok(hello) => {
                 let until = vouched_until(&connection);
-                let peer = Arc::new(Peer::new(connection, hello.cluster, hello.instance, identity, until));
+                let peer = Peer::new(connection, hello.cluster, hello.instance, identity, watched, until);
+                let peer = Arc::new(peer);
                 self.serve(&peer, &hello.direct).await;
             }
             Err(error) => {
@@ -109,18 +111,14 @@ impl Inbound {
         }
     }
 
-    /// Who the peer is: a workload of a trust domain that is believed.
-    fn identify(&self, connection: &Connection) -> Result<SpiffeId, (CloseCode, String)> {
-        let identity =
-            peer_identity(connection).map_err(|error| (CloseCode::NotAWorkload, error.to_string()))?;
+    /// Who the peer is: a workload that is believed, and from now on watched.
+    fn identify(&self, connection: &Connection) -> Result<(SpiffeId, Watched), Ending> {
+        let refused = |text| Ending { code: CloseCode::NotAWorkload, text };
+        let identity = peer_identity(connection).map_err(|error| refused(error.to_string()))?;
         if !matches!(identity.role(), SpiffeRole::Workload { .. }) {
-            return Err((CloseCode::NotAWorkload, format!("{identity} is not a workload")));
+            return Err(refused(format!("{identity} is not a workload")));
         }
-        let domain = identity.trust_domain();
-        if *domain != self.membership.trust_domain && self.membership.bundles.get(domain).is_none() {
-            return Err((CloseCode::NotLinked, format!("no link to {domain}")));
-        }
-        Ok(identity)
+        Ok((identity, self.membership.trust.watch(connection)?))
     }
 
     async fn serve(self: Arc<Self>, peer: &Arc<Peer>, direct: &[std::net::SocketAddr]) {
@@ -132,7 +130,7 @@ impl Inbound {
             end = self.streams(peer) => end,
         };
         open.dec();
-        tracing::debug!(%peer, reason = close_reason(&end), cause = close_reason_text(&end), "a peer is gone");
+        tracing::debug!(%peer, reason = peer.reason(&end), cause = close_reason_text(&end), "a peer is gone");
     }
 
     async fn streams(self: &Arc<Self>, peer: &Arc<Peer>) -> causeway_transport::ConnectionError {

@@ -18,6 +18,7 @@ mod outbound;
 mod peer;
 mod relay;
 mod start;
+mod trust;
 
 pub use config::{Limits, ListenSpec, ServeSpec, SidecarConfig, SidecarOptions};
 pub use metrics::{DirectionMetrics, Handles, SidecarMetrics};

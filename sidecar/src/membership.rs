@@ -1,6 +1,7 @@
 //! What this sidecar is to its peers, and what both directions of traffic need of the control plane.
 
 use crate::direct::Directs;
+use crate::trust::Trust;
 use causeway_identity::{BundleStore, SvidSource};
 use causeway_model::{ClusterId, TrustDomain, WorkloadId};
 use causeway_wire::data::DataHello;
@@ -18,9 +19,6 @@ pub(crate) type View = watch::Receiver<Option<Arc<ServiceView>>>;
 pub(crate) trait Discovery: Send + Sync + 'static {
     /// Resolves when the control plane says that the instance is gone; until then the future keeps it watched.
     fn gone(&self, cluster: ClusterId, instance: WorkloadId) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-
-    /// Resolves when nobody vouches for the trust domain any more: the link to its cluster was removed.
-    fn distrusted(&self, domain: &TrustDomain) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// This sidecar's part in the mesh.
@@ -37,6 +35,8 @@ pub(crate) struct Membership {
     pub(crate) svid: SvidSource,
     /// Whom it believes.
     pub(crate) bundles: BundleStore,
+    /// Whether peers are still believed.
+    pub(crate) trust: Trust,
     /// Peers that are reached without a gateway.
     pub(crate) directs: Directs,
     /// What the control plane tells.

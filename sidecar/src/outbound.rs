@@ -156,7 +156,7 @@ impl Outbound {
                 let begun = Begun { rest, all: said.all };
                 drop((said, route));
                 let end = relay(tcp, &mut stream, begun, &access.meter).await;
-                access.ended(end.reason());
+                access.relayed(end, lease.peer());
                 if end == crate::relay::End::Done {
                     stream.done().await;
                 }

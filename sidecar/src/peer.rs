@@ -1,9 +1,10 @@
 //! A connected peer: who it is, how busy its connection is, and when that ends.
 
 use crate::membership::Membership;
+use crate::trust::{Ending, Watched};
 use causeway_identity::{CLOCK_SLACK, not_after};
 use causeway_model::{ClusterId, SpiffeId, WorkloadId};
-use causeway_transport::{Connection, ConnectionError, close, peer_chain};
+use causeway_transport::{Connection, ConnectionError, close_reason, peer_chain};
 use causeway_wire::CloseCode;
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub(crate) struct Peer {
     pub(crate) cluster: ClusterId,
     pub(crate) instance: WorkloadId,
     pub(crate) identity: SpiffeId,
+    watched: Watched,
     /// Past it a certificate that the connection was made with has expired, and nobody vouches for it any more.
     vouched_until: SystemTime,
     streams: AtomicU32,
@@ -44,10 +46,11 @@ impl Peer {
         cluster: ClusterId,
         instance: WorkloadId,
         identity: SpiffeId,
+        watched: Watched,
         vouched_until: SystemTime,
     ) -> Self {
         let (streams, last_used) = (AtomicU32::new(0), Mutex::new(Instant::now()));
-        Self { connection, cluster, instance, identity, vouched_until, streams, last_used }
+        Self { connection, cluster, instance, identity, watched, vouched_until, streams, last_used }
     }
 
     /// Whether streams can be opened, and may be.
@@ -58,6 +61,16 @@ impl Peer {
     /// Whether the connection outlived a certificate that it was made with: what is open may finish, and nothing new begins.
     pub(crate) fn is_expired(&self) -> bool {
         SystemTime::now() >= self.vouched_until
+    }
+
+    /// Why this side ended the connection, if it did: because the peer is not believed any more, or for another reason.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.watched.ending()
+    }
+
+    /// The stable word for the end of the connection, whichever side ended it.
+    pub(crate) fn reason(&self, end: &ConnectionError) -> &'static str {
+        self.ending().map_or_else(|| close_reason(end), |ending| ending.code.reason())
     }
 
     /// Streams that are open.
@@ -71,8 +84,8 @@ impl Peer {
         Lease(Arc::clone(self))
     }
 
-    /// Waits for the end of the connection. Closes it when its instance is gone, when its cluster is no longer linked (both sides do,
-    /// for by then no packet may pass any more), and when it has no stream and has expired or, if a time is given, had none for so long.
+    /// Waits for the end of the connection. Closes it when its instance is gone, and when it has no stream and has expired or, if a
+    /// time is given, had none for so long.
     pub(crate) async fn supervise(
         &self,
         membership: &Membership,
@@ -85,15 +98,11 @@ impl Peer {
         let end = tokio::select! {
             end = self.connection.closed() => end,
             () = membership.discovery.gone(self.cluster, self.instance) => {
-                close(&self.connection, CloseCode::InstanceGone, "its gateway says that the instance is gone");
-                self.connection.closed().await
-            }
-            () = membership.discovery.distrusted(self.identity.trust_domain()) => {
-                close(&self.connection, CloseCode::NotLinked, "the link to its cluster was removed");
+                self.watched.end(CloseCode::InstanceGone, "its gateway says that the instance is gone");
                 self.connection.closed().await
             }
             () = self.idle(idle) => {
-                close(&self.connection, CloseCode::Done, "no stream for a while, or none and an expired certificate");
+                self.watched.end(CloseCode::Done, "no stream for a while, or none and an expired certificate");
                 self.connection.closed().await
             }
         };
@@ -110,6 +119,13 @@ impl Peer {
                 return;
             }
         }
+    }
+}
+
+impl Lease {
+    /// Whose load it is of.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.0
     }
 }
 

@@ -1,5 +1,6 @@
 //! Two sidecars and what lies between them, on loopback: real QUIC, with a forwarder in place of gateways.
 
+mod believed;
 mod endings;
 mod limits;
 mod mesh;

@@ -15,8 +15,9 @@ use crate::config::ClientConfig;
 use crate::error::JoinError;
 use crate::state::{Known, Saved, StateDir};
 use crate::throttle::Throttle;
+use crate::trust::believed;
 use causeway_identity::{BundleStore, KeyPair, Svid, SvidSource, TrustBundle};
-use causeway_model::{ClusterFacts, ClusterId, TrustDomain};
+use causeway_model::{ClusterFacts, ClusterId, Revision, TrustDomain};
 use causeway_runtime::Backoff;
 use causeway_transport::TransportSettings;
 use causeway_wire::ctl::Attached;
@@ -35,6 +36,8 @@ pub struct Joined {
     pub(crate) config: ClientConfig,
     pub(crate) svid: SvidSource,
     pub(crate) bundles: BundleStore,
+    /// The revision that `bundles` are of.
+    pub(crate) trust: Revision,
     pub(crate) cluster: ClusterFacts,
     pub(crate) attached: Attached,
     pub(crate) services: Vec<ServiceView>,
@@ -110,13 +113,14 @@ pub async fn bootstrap(
             KeyPair::generate()?
         }
     };
+    let trust = saved.known.as_ref().map_or_else(Revision::default, |known| known.trust);
     let (bundles, services, enroller) = prepare(&config, ip, settings, saved.known, (key, identity))?;
-    let mut start = Start { config, bundles, services, state, enroller };
+    let mut start = Start { config, bundles, trust, services, state, enroller, revoked: false };
     let (cluster, attached) = start.until_attached().await?;
     start.enroller.close();
     let svid = start.enroller.svid()?;
-    let Start { config, bundles, services, state, enroller } = start;
-    let joined = Joined { config, svid, bundles, cluster, attached, services, state, enroller };
+    let Start { config, bundles, trust, services, state, enroller, .. } = start;
+    let joined = Joined { config, svid, bundles, trust, cluster, attached, services, state, enroller };
     tracing::info!(
         id = %joined.svid.current().id(),
         cluster = %joined.cluster.name,
@@ -161,9 +165,12 @@ fn prepare(
 struct Start {
     config: ClientConfig,
     bundles: BundleStore,
+    trust: Revision,
     services: Vec<ServiceView>,
     state: Option<Arc<StateDir>>,
     enroller: Enroller,
+    /// The saved identity was refused as revoked, and given up.
+    revoked: bool,
 }
 
 impl Start {
@@ -187,16 +194,41 @@ impl Start {
 
     async fn once(&mut self) -> Result<(ClusterFacts, Attached), Setback> {
         checks::token_alive(&self.config, self.enroller.needs_to_join(), SystemTime::now())?;
-        if let Some(cluster) = self.enroller.join_if_needed().await? {
-            self.save(&cluster, &[])?;
+        if let Some(member) = self.enroller.join_if_needed().await? {
+            if !member.trusted_before {
+                self.trust = Revision::default();
+            }
+            self.save(&member.cluster, &[])?;
             if let Some(state) = &self.state {
                 state.save_identity(&self.enroller.svid()?.current()).map_err(JoinError::from)?;
                 state.forget_join_key();
             }
         }
-        let (cluster, attached) = self.enroller.attach(None).await?;
+        let attached = self.enroller.attach(None).await;
+        if let Err(Setback::Final(JoinError::Revoked { cause })) = &attached {
+            self.give_up_identity(cause)?;
+            return Err(Setback::Retry("the saved identity was revoked".to_owned()));
+        }
+        let (cluster, attached) = attached?;
         self.save(&cluster, &attached.gateways)?;
         Ok((cluster, attached))
+    }
+
+    /// After the saved identity was refused as revoked: the next try joins with the token, once.
+    fn give_up_identity(&mut self, cause: &str) -> Result<(), JoinError> {
+        let token = self.config.token.as_ref().filter(|_| !self.revoked);
+        let Some(token) = token else { return Err(JoinError::Revoked { cause: cause.to_owned() }) };
+        checks::token_fits(token, &self.config)?;
+        tracing::warn!(
+            cause,
+            token = token.core.id_text(),
+            "this workload's SVID was revoked, joining again with the token"
+        );
+        self.revoked = true;
+        self.enroller.forget_identity(
+            self.state.as_ref().map_or_else(|| Ok(KeyPair::generate()?), |state| state.join_key())?,
+        );
+        Ok(())
     }
 
     fn save(
@@ -205,14 +237,10 @@ impl Start {
         gateways: &[causeway_model::GatewayFacts],
     ) -> Result<(), JoinError> {
         let Some(state) = &self.state else { return Ok(()) };
-        let bundles = self.bundles.domains();
         let known = Known {
             cluster: cluster.clone(),
-            bundles: bundles
-                .iter()
-                .filter_map(|domain| self.bundles.get(domain))
-                .map(|b| TrustBundle::clone(&b))
-                .collect(),
+            bundles: believed(&self.bundles),
+            trust: self.trust,
             gateways: gateways.to_vec(),
             services: self.services.clone(),
         };

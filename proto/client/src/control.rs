@@ -2,13 +2,16 @@
 //!
 //! [`Control`] is the face: it answers from memory and never waits for a gateway. Behind it a supervisor keeps sessions with
 //! two gateways, whose messages are merged into one picture, and small tasks renew the SVID, resolve the
-//! gateways' names, save what was learned, and attach again when every gateway is lost.
+//! gateways' names, save what was learned, and attach again when every gateway is lost. A sidecar whose SVID is revoked joins anew if it has a token;
+//! otherwise the task "control-reattach" fails, and with it the process.
 
 mod choose;
 mod directory;
 mod exports;
 mod generations;
 mod keeper;
+mod own;
+mod pace;
 mod picture;
 mod precedence;
 mod reattach;
@@ -78,11 +81,6 @@ impl Control {
     /// Whom the sidecar believes: its own cluster and the linked ones.
     pub fn bundles(&self) -> BundleStore {
         self.picture.bundles.clone()
-    }
-
-    /// Changes whenever [`Control::bundles`] does, so that those who believed a peer before can look again.
-    pub fn believed(&self) -> watch::Receiver<u64> {
-        self.picture.believed.subscribe()
     }
 
     /// The sidecar's cluster.

@@ -174,6 +174,28 @@ pub enum JoinError {
         /// What is wrong with it.
         cause: String,
     },
+    /// This workload's SVID was revoked, and no token brought it back.
+    #[error(
+        "this workload's SVID was revoked: {cause}; join again with a new token: make one with `causeway token create` on a \
+         gateway and give it with --token"
+    )]
+    Revoked {
+        /// What the gateway, or the trust bundle, says of it.
+        cause: String,
+    },
+    /// The gateways at the token's addresses are of another trust domain than the token.
+    #[error(
+        "no gateway at the token's addresses is of trust domain {trust_domain}, for which token {token} is ({causes}); check \
+         the addresses, and that no other cluster took them over"
+    )]
+    OtherDomain {
+        /// The token's id.
+        token: String,
+        /// Its trust domain.
+        trust_domain: TrustDomain,
+        /// What each address said.
+        causes: String,
+    },
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -202,6 +224,8 @@ impl JoinError {
             Self::Clock { .. } => "clock",
             Self::Refused { reason, .. } => reason,
             Self::BadIssue { .. } => "bad-issue",
+            Self::Revoked { .. } => "revoked",
+            Self::OtherDomain { .. } => "wrong-cluster",
             Self::State(error) => error.reason(),
             Self::Identity(error) => error.reason(),
             Self::Endpoint(error) => error.reason(),

@@ -2,6 +2,7 @@
 //!
 //! Owns the order of the first frames and how long each is waited for. What the answers mean is the caller's.
 
+use causeway_transport::says_revoked;
 use causeway_model::WorkloadId;
 use causeway_transport::{Connection, FrameError, FrameReader, FrameWriter};
 use causeway_wire::ctl::{Hello, ToGateway, ToSidecar, Welcome};
@@ -30,6 +31,13 @@ pub(crate) enum Fault {
     /// The gateway ended the stream, or said what does not fit.
     #[error("it broke the protocol: {0}")]
     Protocol(&'static str),
+}
+
+impl Fault {
+    /// Whether the gateway ended the connection because this sidecar's certificate is revoked.
+    pub(crate) fn says_revoked(&self) -> bool {
+        matches!(self, Self::Stream(FrameError::Connection(error)) if says_revoked(error))
+    }
 }
 
 /// An open control stream, after the welcome.

@@ -19,6 +19,7 @@ mod moment;
 mod refusal;
 mod state;
 mod throttle;
+mod trust;
 
 pub use bootstrap::{Joined, bootstrap};
 pub use config::{ClientConfig, ControlConfig};

@@ -10,7 +10,7 @@ pub use error::StateError;
 
 use crate::error::JoinError;
 use causeway_identity::{KeyPair, Svid, TrustBundle};
-use causeway_model::{ClusterFacts, GatewayFacts};
+use causeway_model::{ClusterFacts, GatewayFacts, Revision};
 use causeway_runtime::files::{self, DirLock};
 use causeway_wire::view::ServiceView;
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,11 @@ const MAX_STATE: usize = 64 << 20;
 pub(crate) struct Known {
     /// The cluster.
     pub(crate) cluster: ClusterFacts,
-    /// Its bundle and those of linked clusters.
+    /// Its bundle and those of linked clusters, with what they revoke.
     pub(crate) bundles: Vec<TrustBundle>,
+    /// The revision of the registry that the bundles are of; 0 if no gateway has said one. No older trust is taken after a restart.
+    #[serde(default)]
+    pub(crate) trust: Revision,
     /// Its gateways.
     pub(crate) gateways: Vec<GatewayFacts>,
     /// The services that were in use.

@@ -21,7 +21,9 @@ use std::io;
 use std::sync::Arc;
 
 pub use bootstrap::BootstrapEndpoint;
-pub use peer::{alpn, close, close_reason, close_reason_text, exporter, peer_chain, peer_identity, resolve};
+pub use peer::{
+    alpn, close, close_reason, close_reason_text, exporter, peer_chain, peer_identity, resolve, says_revoked,
+};
 
 /// The most handshakes that wait to be accepted; more are refused.
 const MAX_INCOMING: usize = 1024;

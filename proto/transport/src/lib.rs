@@ -19,7 +19,7 @@ pub mod settings;
 
 pub use endpoint::{
     BootstrapEndpoint, ConnectionKind, Destination, OverlayEndpoint, alpn, close, close_reason,
-    close_reason_text, exporter, peer_chain, peer_identity, resolve,
+    close_reason_text, exporter, peer_chain, peer_identity, resolve, says_revoked,
 };
 pub use error::{ConnectError, FrameError, PeerError};
 pub use frames::{FrameReader, FrameWriter};

@@ -3,15 +3,20 @@
 //! The dialling gateway opens one bidirectional stream and both sides write frames on it for as long as the connection
 //! lives. A connection without a certificate may send [`Pair`] only: it makes a new link out of a token. On every other
 //! connection both certificates are gateways' of linked trust domains, and both sides say [`LinkHello`] first and then the same things:
-//! facts, exports, endpoints of services in use, instances that are gone.
+//! facts, exports, endpoints of services in use, instances that are gone, and who hears whom. A [`Heartbeat`] may also come as a
+//! QUIC datagram (RFC 9221) that holds its frame and nothing else.
 
 use crate::codec::messages;
 use crate::view::{BundleView, EndpointView, ExportSummary, Refusal, VersionInfo};
-use causeway_model::{ClusterFacts, Epoch, GatewayFacts, NodeId, Revision, ServiceHandle, WorkloadId};
+use causeway_model::{ClusterFacts, ClusterId, Epoch, GatewayFacts, NodeId, Revision, ServiceHandle, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 /// The most exports in one [`Exports`].
 pub const MAX_EXPORTS_PER_FRAME: usize = 512;
+/// The most reports in one [`PairReports`]: of the directions between 16 gateways of each cluster.
+pub const MAX_PAIR_REPORTS: usize = 256;
+/// The longest frame of a [`Heartbeat`], in bytes.
+pub const MAX_HEARTBEAT_FRAME: usize = 64;
 /// The most exports that are taken from one peer, unless configured otherwise.
 pub const DEFAULT_MAX_IMPORTS: usize = 10_000;
 
@@ -157,6 +162,58 @@ pub struct PeerInstancesGone {
     pub instances: Vec<WorkloadId>,
 }
 
+/// Said twice a second, and at once when `hearing` changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Counts the speaker's heartbeats to the listener from 1, over all connections of the two.
+    pub seq: u64,
+    /// The speaker's clock, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// The highest number that the speaker heard of the listener; 0 before the first.
+    pub heard: u64,
+    /// How many it heard.
+    pub received: u64,
+    /// How long ago the highest one arrived, or the connection was made if that is later, in milliseconds.
+    pub heard_ago_ms: u32,
+    /// Whether it hears the listener: 0 it does, 1 it does not and knows no more, 2 it does not and is heard, 3 nothing arrives
+    /// either way. Any other is as good as 1.
+    pub hearing: u8,
+}
+
+/// A gateway of either of two linked clusters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairEnd {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its number there.
+    pub node: NodeId,
+}
+
+/// What the listener `to` says of the direction from `from`, as it is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairReport {
+    /// Who speaks in this direction.
+    pub from: PairEnd,
+    /// Who listens, and says so.
+    pub to: PairEnd,
+    /// The clock of `to` when it said so, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// How long ago it heard something, in milliseconds.
+    pub heard_ago_ms: u32,
+    /// How long ago it said so, in milliseconds.
+    pub said_ago_ms: u32,
+    /// What it makes of it, as in [`Heartbeat::hearing`].
+    pub hearing: u8,
+}
+
+/// Which directions between the gateways of two linked clusters work, as far as the speaker knows. A linked cluster has a say of
+/// those that lead to it only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairReports {
+    /// At most [`MAX_PAIR_REPORTS`].
+    pub reports: Vec<PairReport>,
+}
+
 /// The speaker's cluster removed the link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unlink {}
@@ -192,5 +249,9 @@ messages! {
         13 = Unlink(Unlink),
         /// Everybody here has your roots.
         14 = FactsTaken(FactsTaken),
+        /// The speaker lives, and hears the listener or does not.
+        15 = Heartbeat(Heartbeat),
+        /// Which directions work.
+        16 = PairReports(PairReports),
     }
 }

@@ -7,6 +7,7 @@
 //! A gateway that joins has no certificate yet: on its first connection it may send [`JoinGateway`] only.
 
 use crate::codec::messages;
+use crate::link::PairReports;
 use crate::view::{BundleView, Refusal, VersionInfo};
 use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, HostPort, Locality, NodeId, Revision};
 use serde::{Deserialize, Serialize};
@@ -183,5 +184,7 @@ messages! {
         11 = FactsUpdated(FactsUpdated),
         /// How the speaker is doing.
         12 = Status(GatewayStatus),
+        /// Which directions between gateways of this cluster and of a linked one work, said twice a second on the long stream.
+        13 = PairReports(PairReports),
     }
 }

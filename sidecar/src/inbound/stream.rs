@@ -50,7 +50,10 @@ pub(crate) async fn serve(inbound: &Inbound, peer: &Peer, halves: (SendStream, R
             access.failed(CloseCode::ProtocolViolation.reason(), &"the stream did not begin with its header");
             stream.abort(CloseCode::ProtocolViolation);
         }
-        Ok(Err(error)) => access.failed(error.reason(), &error),
+        Ok(Err(error)) => match peer.ending() {
+            Some(ending) => access.failed(ending.code.reason(), &ending.text),
+            None => access.failed(error.reason(), &error),
+        },
         Err(_) => {
             access.failed("header-timeout", &format!("no header within {HEADER:?}"));
             stream.abort(CloseCode::ProtocolViolation);
@@ -70,14 +73,17 @@ async fn answer(
     match admit(inbound, peer, &header).await {
         Ok((tcp, _permit)) => {
             if !say(&mut stream, StreamAnswer::Accepted).await {
-                access.failed("stream-closed", &"the peer did not wait for the answer");
+                match peer.ending() {
+                    Some(ending) => access.failed(ending.code.reason(), &ending.text),
+                    None => access.failed("stream-closed", &"the peer did not wait for the answer"),
+                }
                 return reset_tcp(&tcp);
             }
             let revoked = revoked(inbound, peer, &service, port);
             tokio::select! {
                 end = relay(&tcp, &mut stream, Begun::default(), &access.meter) => {
                     drop(tcp);
-                    access.ended(end.reason());
+                    access.relayed(end, peer);
                     if end == End::Done {
                         stream.done().await;
                     }

@@ -6,6 +6,7 @@ use crate::hello;
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
 use crate::peer::{Peer, vouched_until};
+use crate::trust::Ending;
 use causeway_identity::{CLOCK_SLACK, ServerRule, client_config};
 use causeway_model::{ServiceName, SpiffeId, TrustDomain};
 use causeway_runtime::Tasks;
@@ -91,19 +92,20 @@ impl Connector {
         let connection = tokio::time::timeout(limit, self.handshake(dial))
             .await
             .map_err(|_| failed(dial, "timed-out", format!("no handshake within {limit:?}")))??;
-        let hello = hello::initiate(&connection, self.membership.hello(dial.target.cluster()))
-            .await
-            .map_err(|error| failed(dial, error.reason(), error.to_string()))?;
-        let identity = match self.judge(dial, &connection, &hello) {
-            Ok(identity) => identity,
-            Err((code, text)) => {
-                close(&connection, code, &text);
-                return Err(failed(dial, code.reason(), text));
-            }
+        let refused = |Ending { code, text }| {
+            close(&connection, code, &text);
+            failed(dial, code.reason(), text)
         };
+        let watched = self.membership.trust.watch(&connection).map_err(refused)?;
+        let hello = hello::initiate(&connection, self.membership.hello(dial.target.cluster()));
+        let hello = hello.await.map_err(|error| match watched.ending() {
+            Some(ending) => failed(dial, ending.code.reason(), ending.text.clone()),
+            None => failed(dial, error.reason(), error.to_string()),
+        })?;
+        let identity = self.judge(dial, &connection, &hello).map_err(refused)?;
         self.metrics.connect_seconds.observe(began.elapsed().as_secs_f64());
         let until = vouched_until(&connection).min(own);
-        Ok((Peer::new(connection, hello.cluster, hello.instance, identity, until), hello))
+        Ok((Peer::new(connection, hello.cluster, hello.instance, identity, watched, until), hello))
     }
 
     async fn handshake(&self, dial: &Dial) -> Result<Connection, Failure> {
@@ -120,25 +122,21 @@ impl Connector {
     }
 
     /// Who the peer is, if it is the one that was meant.
-    fn judge(
-        &self,
-        dial: &Dial,
-        connection: &Connection,
-        hello: &DataHello,
-    ) -> Result<SpiffeId, (CloseCode, String)> {
-        let identity =
-            peer_identity(connection).map_err(|error| (CloseCode::WrongIdentity, error.to_string()))?;
+    fn judge(&self, dial: &Dial, connection: &Connection, hello: &DataHello) -> Result<SpiffeId, Ending> {
+        let refused = |code, text| Ending { code, text };
+        let identity = peer_identity(connection)
+            .map_err(|error| refused(CloseCode::WrongIdentity, error.to_string()))?;
         let domain = identity.trust_domain();
         if *domain != dial.trust_domain
             || hello.cluster != dial.target.cluster()
             || !hello::plausible(hello, domain, &self.membership)
         {
             let text = format!("{identity} says that it is of cluster {}", hello.cluster);
-            return Err((CloseCode::WrongIdentity, text));
+            return Err(refused(CloseCode::WrongIdentity, text));
         }
         match dial.target {
             Target::Endpoint(_, instance) if instance != hello.instance => {
-                Err((CloseCode::InstanceGone, format!("instance {} answered instead", hello.instance)))
+                Err(refused(CloseCode::InstanceGone, format!("instance {} answered instead", hello.instance)))
             }
             _ => Ok(identity),
         }

@@ -152,6 +152,10 @@ fn elsewhere(code: u64) -> bool {
 }
 
 fn lost(peer: &Peer, reason: &'static str, text: String) -> Failure {
+    let (reason, text) = match peer.ending() {
+        Some(ending) => (ending.code.reason(), ending.text.clone()),
+        None => (reason, text),
+    };
     Failure::Connection { endpoint: peer.to_string(), reason, text }
 }
 

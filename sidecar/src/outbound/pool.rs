@@ -8,7 +8,7 @@ use crate::access::Direction;
 use crate::choose::Target;
 use crate::failure::Failure;
 use crate::peer::Peer;
-use causeway_transport::{close, close_reason, close_reason_text};
+use causeway_transport::{close, close_reason_text};
 use causeway_wire::CloseCode;
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
@@ -192,7 +192,7 @@ impl Pool {
         tracing::debug!(endpoint = %peer, identity = %peer.identity, "connected");
         let end = peer.supervise(&self.connector.membership, direct, Some(IDLE)).await;
         open.dec();
-        tracing::debug!(endpoint = %peer, reason = close_reason(&end), cause = close_reason_text(&end), "disconnected");
+        tracing::debug!(endpoint = %peer, reason = peer.reason(&end), cause = close_reason_text(&end), "disconnected");
         self.lock().slots.retain(|_, slot| !matches!(slot, Slot::Up(other) if Arc::ptr_eq(other, peer)));
     }
 

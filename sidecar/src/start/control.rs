@@ -2,7 +2,7 @@
 
 use crate::membership::{Discovery, View};
 use causeway_client::{Control, ControlState, Exports, RegistrationError, Subscription};
-use causeway_model::{ClusterId, PortSet, ServiceName, TrustDomain, WorkloadId};
+use causeway_model::{ClusterId, PortSet, ServiceName, WorkloadId};
 use causeway_policy::InboundPolicy;
 use causeway_runtime::{ReadyGuard, Tasks};
 use std::collections::BTreeMap;
@@ -36,19 +36,6 @@ impl Discovery for Discovered {
     fn gone(&self, cluster: ClusterId, instance: WorkloadId) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let watch = self.control.watch_instance(cluster, instance);
         Box::pin(async move { watch.gone().await })
-    }
-
-    fn distrusted(&self, domain: &TrustDomain) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (bundles, mut believed, domain) =
-            (self.control.bundles(), self.control.believed(), domain.clone());
-        Box::pin(async move {
-            while bundles.get(&domain).is_some() {
-                if believed.changed().await.is_err() {
-                    // the control plane has stopped, so nothing changes any more
-                    std::future::pending::<()>().await;
-                }
-            }
-        })
     }
 }
 

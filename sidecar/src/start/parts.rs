@@ -9,6 +9,7 @@ use crate::inbound::{Callers, Delivery, Inbound};
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
+use crate::trust::Trust;
 use causeway_client::Control;
 use causeway_runtime::{Drain, Metrics, Tasks};
 use causeway_transport::{Overlay, OverlayEndpoint};
@@ -40,6 +41,7 @@ impl Parts<'_> {
         all.registry(|registry| metrics.register(registry));
         let discovered = Arc::new(Discovered::new(self.control.clone()));
         let membership = Arc::new(self.membership(&discovered));
+        self.tasks.spawn_critical("trust", membership.trust.clone().run(self.tasks.token()));
         let inbound = self.inbound(&membership, &metrics);
         self.tasks.spawn_on(data.handle(), "inbound", inbound.accept(self.endpoint.clone()));
         let cut = self.tasks.token().child_token();
@@ -65,6 +67,7 @@ impl Parts<'_> {
             direct: self.direct.clone(),
             svid: self.control.svid(),
             bundles: self.control.bundles(),
+            trust: Trust::new(self.control.bundles()),
             directs: Directs::new(instance, self.overlay.clone()),
             discovery: Arc::clone(discovered) as _,
         }

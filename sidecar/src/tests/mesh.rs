@@ -8,12 +8,14 @@ use crate::inbound::{Callers, Delivery, Inbound};
 use crate::membership::{Discovery, Membership};
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
+use crate::trust::Trust;
 use causeway_identity::{
-    BundleStore, ClientAuth, ClusterCa, KeyPair, ServerRule, Svid, SvidSource, client_config, server_config,
+    BundleStore, ClientAuth, ClusterCa, KeyPair, ServerRule, Svid, SvidSource, TrustBundle, client_config,
+    server_config,
 };
 use causeway_model::{
-    ClusterFacts, ClusterId, Epoch, Health, Locality, NodeId, PortSet, ServiceHandle, ServiceName, SpiffeId,
-    TrustDomain, WorkloadId,
+    ClusterFacts, ClusterId, Epoch, Health, Locality, NodeId, PortSet, Revocation, RevokedSubject,
+    ServiceHandle, ServiceName, SpiffeId, TrustDomain, WorkloadId,
 };
 use causeway_policy::InboundPolicy;
 use causeway_runtime::{Drain, DrainTrigger, Metrics, Tasks, bind_tcp};
@@ -95,6 +97,15 @@ impl Cluster {
         let hour = Duration::from_secs(3600);
         let chain = self.ca.sign_svid(&key.csr().unwrap(), &self.id(account), from, hour).unwrap();
         Svid::new(chain, key).unwrap()
+    }
+
+    /// The cluster's bundle, which refuses every certificate of `revoked`.
+    pub(super) fn bundle(&self, revoked: &[SpiffeId]) -> TrustBundle {
+        let revoke = |id: &SpiffeId| Revocation {
+            subject: RevokedSubject::Identity(id.clone()),
+            issued_before: u64::MAX,
+        };
+        self.ca.bundle().with_revoked(revoked.iter().map(revoke).collect()).unwrap()
     }
 
     fn keys(&self) -> CidKeys {
@@ -231,10 +242,6 @@ impl Discovery for Gone {
     fn gone(&self, cluster: ClusterId, instance: WorkloadId) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self.token(cluster, instance).cancelled_owned())
     }
-
-    fn distrusted(&self, _domain: &TrustDomain) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(std::future::pending())
-    }
 }
 
 /// A sidecar without a control plane: what that would tell is told by the test.
@@ -311,10 +318,12 @@ impl Setup<'_> {
             instance,
             direct: self.direct.then(|| overlay.local_addr()).into_iter().collect(),
             svid: svid.clone(),
+            trust: Trust::new(bundles.clone()),
             bundles,
             directs: Directs::new(instance, overlay.clone()),
             discovery: Arc::clone(&gone) as _,
         });
+        tasks.spawn_critical("trust", membership.trust.clone().run(tasks.token()));
         let (trigger, drain) = Drain::new();
         let own = self.cluster.facts.trust_domain.clone();
         let policy = InboundPolicy::new(own.clone(), config.services(), BTreeMap::new());
@@ -465,6 +474,16 @@ impl Node {
         let halves = peer.connection.open_bi().await.unwrap();
         let inbound = crate::inbound::serve_stream(&self.inbound, &peer, halves);
         (size_of_val(&outbound), size_of_val(&inbound))
+    }
+
+    /// Whether this sidecar still believes its peers.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.inbound.membership.trust
+    }
+
+    /// Whom this sidecar believes.
+    pub(super) fn bundles(&self) -> &BundleStore {
+        &self.inbound.membership.bundles
     }
 
     /// Gives this sidecar another certificate.

@@ -68,7 +68,7 @@ pub(super) fn expired(svid: &Svid, state_dir: Option<PathBuf>) -> JoinError {
 }
 
 /// Whether the token is for a sidecar that serves what this one is to serve.
-fn token_fits(token: &JoinToken, config: &ClientConfig) -> Result<(), JoinError> {
+pub(super) fn token_fits(token: &JoinToken, config: &ClientConfig) -> Result<(), JoinError> {
     let (id, cluster) = (token.core.id_text(), token.core.cluster.clone());
     let allowed = match &token.join {
         JoinFor::Workload(allowed) => allowed,

@@ -60,7 +60,16 @@ pub(super) struct Unreached(pub(super) Vec<(String, String)>);
 impl Unreached {
     /// Whether every address answered with a certificate of another root than the pinned one.
     pub(super) fn is_wrong_root(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|(_, cause)| cause.contains("wrong-fingerprint"))
+        self.all("wrong-fingerprint")
+    }
+
+    /// Whether every address answered with a certificate of another trust domain than the token's.
+    pub(super) fn is_wrong_domain(&self) -> bool {
+        self.all("wrong-identity")
+    }
+
+    fn all(&self, word: &str) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|(_, cause)| cause.contains(word))
     }
 }
 

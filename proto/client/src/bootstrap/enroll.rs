@@ -7,9 +7,15 @@ use crate::error::JoinError;
 use crate::exchange::{Exchange, Fault};
 use crate::moment::unix;
 use crate::refusal::{is_final_close, is_transient};
-use causeway_identity::{BundleStore, CLOCK_SLACK, KeyPair, ServerRule, SvidSource};
+use causeway_transport::says_revoked;
+use crate::trust::keep_revoked;
+use causeway_identity::{
+    BundleStore, CLOCK_SLACK, IdentityError, KeyPair, ServerRule, SvidSource, TrustBundle,
+};
 use causeway_model::{ClusterFacts, HostPort, WorkloadId};
-use causeway_transport::{BootstrapEndpoint, TransportSettings, close, exporter};
+use causeway_transport::{
+    BootstrapEndpoint, FrameError, TransportSettings, close, close_reason_text, exporter,
+};
 use causeway_wire::CloseCode;
 use causeway_wire::ctl::{Attach, Attached, Issued, Join, ToSidecar};
 use causeway_wire::token::{EXPORTER_LABEL, JoinToken, join_proof};
@@ -31,6 +37,13 @@ impl<E: Into<JoinError>> From<E> for Setback {
     }
 }
 
+/// What a sidecar has joined.
+pub(crate) struct Member {
+    pub(crate) cluster: ClusterFacts,
+    /// The root that the token names was believed already; if not, trust begins anew, whatever was learned of it before.
+    pub(crate) trusted_before: bool,
+}
+
 /// What a sidecar joins and attaches with. It has one key for all tries: a gateway that had signed it before its answer was
 /// lost can tell that the same sidecar asks again.
 pub(crate) struct Enroller {
@@ -40,6 +53,8 @@ pub(crate) struct Enroller {
     setbacks: Setbacks,
     key: KeyPair,
     svid: Option<SvidSource>,
+    /// The identity was revoked, so that another one is needed though it lives.
+    revoked: bool,
     bundles: BundleStore,
     endpoint: Option<BootstrapEndpoint>,
     ip: IpAddr,
@@ -58,7 +73,19 @@ impl Enroller {
         settings: TransportSettings,
     ) -> Self {
         let setbacks = Setbacks::default();
-        Self { expected, token, hosts, setbacks, key, svid, bundles, endpoint: None, ip, settings }
+        Self {
+            expected,
+            token,
+            hosts,
+            setbacks,
+            key,
+            svid,
+            revoked: false,
+            bundles,
+            endpoint: None,
+            ip,
+            settings,
+        }
     }
 
     pub(crate) fn expected(&self) -> &Expected {
@@ -70,10 +97,24 @@ impl Enroller {
         self.svid.clone().ok_or(JoinError::NoToken { state_dir: None })
     }
 
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Joins anew with `key`, because the identity was revoked. What `key` was before is not told: it may be what was revoked.
+    pub(crate) fn begin_anew(&mut self, key: KeyPair) {
+        (self.key, self.revoked) = (key, true);
+    }
+
+    /// As [`Enroller::begin_anew`], and the token decides who this is, as at the first start.
+    pub(crate) fn forget_identity(&mut self, key: KeyPair) {
+        (self.key, self.svid) = (key, None);
+    }
+
     /// Whether there is no identity that lives.
     pub(crate) fn needs_to_join(&self) -> bool {
         let now = SystemTime::now();
-        self.svid.as_ref().is_none_or(|svid| svid.current().expires_in(now).is_zero())
+        self.revoked || self.svid.as_ref().is_none_or(|svid| svid.current().expires_in(now).is_zero())
     }
 
     /// Dials these, and the token's, from now on.
@@ -91,8 +132,8 @@ impl Enroller {
         }
     }
 
-    /// Joins with the token unless there is an identity that lives; the cluster, if it joined.
-    pub(crate) async fn join_if_needed(&mut self) -> Result<Option<ClusterFacts>, Setback> {
+    /// Joins with the token unless there is an identity that lives; what it joined, if it did.
+    pub(crate) async fn join_if_needed(&mut self) -> Result<Option<Member>, Setback> {
         if !self.needs_to_join() {
             return Ok(None);
         }
@@ -101,7 +142,9 @@ impl Enroller {
             None => JoinError::NoToken { state_dir: None },
         })?;
         let pin = token.core.root_fingerprint;
-        let reached = self.dial(ServerRule::Fingerprint(pin), false).await?;
+        let reached = self
+            .dial(ServerRule::Pinned { root: pin, trust_domain: self.expected.trust_domain.clone() }, false)
+            .await?;
         let outcome = self.join(&token, &reached).await;
         self.settle(&reached, &outcome);
         let (cluster, issued) = outcome?;
@@ -114,13 +157,21 @@ impl Enroller {
             let cause = format!("the token is for {}, and this sidecar is {}", svid.id(), old.id());
             return Err(JoinError::BadIssue { peer: reached.peer, cause }.into());
         }
-        self.bundles.set(bundle)?;
+        let trusted_before = self.believe(bundle, &pin)?;
+        self.revoked = false;
         tracing::info!(id = %svid.id(), cluster = %cluster.name, token = token.core.id_text(), "joined");
         match &self.svid {
             Some(source) => source.replace(svid),
             None => self.svid = Some(SvidSource::new(svid)),
         }
-        Ok(Some(cluster))
+        Ok(Some(Member { cluster, trusted_before }))
+    }
+
+    /// Believes the bundle that came with an identity; whether the root that the token names was believed before.
+    fn believe(&self, issued: TrustBundle, pin: &[u8; 32]) -> Result<bool, IdentityError> {
+        let known = self.bundles.get(&issued.trust_domain).filter(|known| known.has_root(pin));
+        self.bundles.set(keep_revoked(issued, known.as_deref())?)?;
+        Ok(known.is_some())
     }
 
     async fn join(&self, token: &JoinToken, reached: &Reached) -> Result<(ClusterFacts, Issued), Setback> {
@@ -174,7 +225,7 @@ impl Enroller {
             None => self.endpoint.insert(BootstrapEndpoint::bind(self.ip, &self.settings)?).clone(),
         };
         let svid = self.svid.as_ref().filter(|_| with_svid);
-        let pinned = matches!(rule, ServerRule::Fingerprint(_));
+        let pinned = matches!(rule, ServerRule::Pinned { .. });
         let credentials = Credentials { rule, bundles: &self.bundles, svid };
         let reached =
             dial::any(&endpoint, self.expected.id, &self.hosts, &self.setbacks, credentials).await?;
@@ -183,6 +234,12 @@ impl Enroller {
             (Err(causes), Some(token)) if pinned && causes.is_wrong_root() => {
                 Err(JoinError::WrongRoot { token: token.core.id_text(), causes: causes.to_string() }.into())
             }
+            (Err(causes), Some(token)) if pinned && causes.is_wrong_domain() => Err(JoinError::OtherDomain {
+                token: token.core.id_text(),
+                trust_domain: self.expected.trust_domain.clone(),
+                causes: causes.to_string(),
+            }
+            .into()),
             (Err(causes), _) => Err(Setback::Retry(causes.to_string())),
         }
     }
@@ -221,6 +278,9 @@ fn judge(fault: Fault, what: &'static str, reached: &Reached) -> Setback {
         Fault::Refused(refusal) if !is_transient(&refusal.reason) => {
             let (reason, message) = (refusal.reason, refusal.message);
             Setback::Final(JoinError::Refused { peer, what, reason, message })
+        }
+        Fault::Stream(FrameError::Connection(error)) if says_revoked(&error) => {
+            Setback::Final(JoinError::Revoked { cause: close_reason_text(&error) })
         }
         Fault::Stream(error) if is_final_close(error.reason()) => {
             let (reason, message) = (error.reason().to_owned(), error.to_string());

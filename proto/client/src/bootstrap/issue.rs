@@ -1,12 +1,13 @@
 //! Judging an SVID that a gateway issued, at joining and at renewal.
 
+use crate::trust;
 use causeway_identity::{BundleStore, KeyPair, Svid, TrustBundle, Usage, verify_chain};
 use causeway_model::{SpiffeRole, TrustDomain};
 use causeway_wire::ctl::Issued;
 use std::time::SystemTime;
 
 /// The SVID and the bundle in `issued`, if they are a workload's of `trust_domain`, fit each other and the key, and the bundle has
-/// the root with fingerprint `pin`, where there is one.
+/// the root with fingerprint `pin`, where there is one, and does not revoke it.
 pub(crate) fn accept(
     issued: Issued,
     key: KeyPair,
@@ -18,8 +19,7 @@ pub(crate) fn accept(
     if named != trust_domain {
         return Err(format!("its bundle is of trust domain {named}, not of {trust_domain}"));
     }
-    let bundle =
-        TrustBundle::new(trust_domain.clone(), issued.bundle.roots).map_err(|error| error.to_string())?;
+    let bundle = trust::bundle(issued.bundle).map_err(|error| error.to_string())?;
     if pin.is_some_and(|pin| !bundle.has_root(pin)) {
         return Err("its bundle does not have the root that the token names".to_owned());
     }
@@ -37,6 +37,7 @@ pub(crate) fn accept(
 mod tests {
     use super::*;
     use causeway_identity::ClusterCa;
+    use causeway_model::Revocation;
     use causeway_wire::view::BundleView;
     use std::time::Duration;
 
@@ -54,8 +55,23 @@ mod tests {
             bundle: BundleView {
                 trust_domain: roots.trust_domain().clone(),
                 roots: vec![roots.root_der().to_vec()],
+                revoked: Vec::new(),
             },
         }
+    }
+
+    #[test]
+    fn an_identity_that_is_revoked_already_is_not_accepted() {
+        let (own, key) = (ca("iad.mesh"), KeyPair::generate().unwrap());
+        let judge = |issued_before| {
+            let mut issued = issued(&own, &own, &key, "/ns/shop/sa/web");
+            let subject = "spiffe://iad.mesh/ns/shop/sa/web".parse().unwrap();
+            issued.bundle.revoked.push(Revocation { subject, issued_before });
+            accept(issued, key.clone(), own.trust_domain(), None, SystemTime::now())
+        };
+        assert!(judge(u64::MAX).unwrap_err().contains("was revoked"));
+        // what was issued before is, and the bundle says so to whoever believes it
+        assert_eq!(judge(7).unwrap().1.revoked.len(), 1);
     }
 
     #[test]

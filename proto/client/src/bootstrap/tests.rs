@@ -1,7 +1,7 @@
 use super::*;
 use crate::moment::unix;
 use causeway_identity::{ClusterCa, KeyPair};
-use causeway_model::{GatewayRole, Health, Locality, PortSet, ServiceName};
+use causeway_model::{GatewayRole, Health, Locality, PortSet, Revision, ServiceName};
 use causeway_wire::ctl::ServedService;
 use causeway_wire::token::{JoinFor, JoinToken, TokenCore};
 
@@ -53,6 +53,7 @@ fn saved(domain: &str, ends: SystemTime) -> Saved {
             locality: Locality { region: "r".to_owned(), zone: "z".to_owned() },
         },
         bundles: vec![ca.bundle()],
+        trust: Revision::default(),
         gateways: Vec::new(),
         services: Vec::new(),
     };

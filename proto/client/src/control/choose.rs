@@ -3,6 +3,7 @@
 //! The nearest that answer, and among equals those that rendezvous hashing picks for this workload, so that a cluster's sidecars
 //! spread over its gateways. A connection that works is not given up before its successor works.
 
+use super::pace::settled;
 use causeway_model::{NodeId, WorkloadId};
 use causeway_wire::cid::rendezvous;
 use std::cmp::Reverse;
@@ -10,8 +11,6 @@ use std::time::Duration;
 
 /// The most sessions at a time, those that are about to be given up included.
 pub(super) const MAX_SESSIONS: usize = 5;
-/// How long a gateway must have answered before it replaces one that works: until then it may be on its way down again.
-const SETTLED: Duration = Duration::from_secs(30);
 /// How long a session with a gateway that does not answer is kept in the hope that it does again.
 const HOPE: Duration = Duration::from_secs(5);
 
@@ -25,7 +24,7 @@ pub(super) struct Candidate {
     pub(super) alive: bool,
     /// How long it has answered, or not.
     pub(super) since: Duration,
-    /// Whether the last try with it failed a moment ago, or it said that it is about to stop.
+    /// Whether the last try with it failed a moment ago, or it said that it is about to stop and it is time to leave it.
     pub(super) blocked: bool,
 }
 
@@ -49,7 +48,7 @@ pub(super) fn plan(workload: WorkloadId, count: usize, candidates: &[Candidate],
     let has = |node: NodeId| held.iter().find(|held| held.node == node);
     let mut usable: Vec<&Candidate> = candidates.iter().filter(|c| c.alive && !c.blocked).collect();
     usable.sort_by_key(|c| {
-        let newcomer = has(c.node).is_none() && c.since < SETTLED;
+        let newcomer = has(c.node).is_none() && c.since < settled(workload, c.node);
         (newcomer, c.distance, Reverse(rendezvous(workload.0, c.node.0)), c.node)
     });
     usable.truncate(count);
@@ -128,7 +127,10 @@ mod tests {
         let held = [ready(1), ready(2)];
         let early = [alive(1, 0, LONG), alive(2, 1, LONG), alive(3, 0, Duration::from_secs(5))];
         assert_eq!(plan(WORKLOAD, 2, &early, &held), Plan::default());
-        let late = [alive(1, 0, LONG), alive(2, 1, LONG), alive(3, 0, SETTLED)];
+        let after = settled(WORKLOAD, NodeId(3));
+        let nearly = [alive(1, 0, LONG), alive(2, 1, LONG), alive(3, 0, after - Duration::from_millis(1))];
+        assert_eq!(plan(WORKLOAD, 2, &nearly, &held), Plan::default());
+        let late = [alive(1, 0, LONG), alive(2, 1, LONG), alive(3, 0, after)];
         assert_eq!(plan(WORKLOAD, 2, &late, &held), Plan { start: nodes(&[3]), stop: Vec::new() });
         let working = [ready(1), ready(2), ready(3)];
         assert_eq!(plan(WORKLOAD, 2, &late, &working), Plan { start: Vec::new(), stop: nodes(&[2]) });

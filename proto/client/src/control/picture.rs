@@ -1,6 +1,7 @@
 //! What this sidecar is and what it has learned: shared by the sessions that learn it and everybody who asks.
 
 use super::exports::{Exports, learn_exports};
+use super::own::Own;
 use super::precedence::Precedence;
 use super::registration::{Registration, RegistrationError};
 use super::session::Request;
@@ -9,6 +10,7 @@ use super::watches::Watches;
 use crate::bootstrap::{Enroller, Joined};
 use crate::metrics::ClientMetrics;
 use crate::state::{Known, StateDir};
+use crate::trust::{self, believed, keep_revoked};
 use causeway_identity::{BundleStore, Svid, SvidSource, TrustBundle};
 use causeway_model::{
     ClusterFacts, Epoch, GatewayFacts, NodeId, Revision, ServiceName, TrustDomain, WorkloadId,
@@ -20,7 +22,7 @@ use causeway_wire::view::{BundleView, CidSecret, ProbeSecret};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -87,8 +89,8 @@ pub(super) struct Picture {
     pub(super) workload: WorkloadId,
     pub(super) svid: SvidSource,
     pub(super) bundles: BundleStore,
-    /// Counts the changes of `bundles`.
-    pub(super) believed: watch::Sender<u64>,
+    /// How its own SVID stands.
+    pub(super) own: Own,
     pub(super) views: Arc<Views>,
     pub(super) watches: Arc<Watches>,
     pub(super) registration: watch::Sender<Registration>,
@@ -113,7 +115,7 @@ pub(super) struct Picture {
 impl Picture {
     /// The picture right after the start; gives the overlay its keys.
     pub(super) fn new(joined: Joined, overlay: Overlay, metrics: ClientMetrics) -> (Self, Enroller) {
-        let Joined { config, svid, bundles, cluster, attached, services, state, enroller } = joined;
+        let Joined { config, svid, bundles, trust, cluster, attached, services, state, enroller } = joined;
         let place = Register {
             request: 0,
             services: Vec::new(),
@@ -125,9 +127,9 @@ impl Picture {
         let picture = Self {
             cluster,
             workload: attached.workload,
+            own: Own::new(&svid.current(), &bundles, trust),
             svid,
             bundles,
-            believed: watch::Sender::new(0),
             views: Arc::new(Views::new(services, Instant::now(), metrics.clone())),
             watches: Arc::new(Watches::new(metrics.clone())),
             registration: watch::Sender::new(Registration::new(config.serve)),
@@ -142,7 +144,7 @@ impl Picture {
             state_dir: state,
             place,
             keys: Mutex::new(keys),
-            words: Mutex::default(),
+            words: Mutex::new(Words { bundles: Precedence::since(trust), ..Words::default() }),
             sessions: Mutex::default(),
         };
         picture.hand_over(&picture.keys.lock().unwrap_or_else(PoisonError::into_inner));
@@ -213,6 +215,10 @@ impl Picture {
                 true
             }
             ToSidecar::Keys(told) => self.learn_keys(told.cid_keys, told.probe_key),
+            ToSidecar::RenewNow(told) => {
+                self.own.renew_for(told.root, Duration::from_millis(told.within_ms.into()));
+                true
+            }
             _ => false,
         };
         if !acceptable {
@@ -250,10 +256,11 @@ impl Picture {
     /// are believed. One that cannot be used is left out.
     fn learn_bundles(&self, revision: Revision, mut told: Vec<BundleView>) -> bool {
         told.sort_by(|a, b| a.trust_domain.cmp(&b.trust_domain));
-        let parts: Vec<_> = told.iter().map(|view| (view.trust_domain.as_str(), &view.roots)).collect();
+        let parts: Vec<_> =
+            told.iter().map(|view| (view.trust_domain.as_str(), &view.roots, &view.revoked)).collect();
         let print = fingerprint(&parts);
         let usable = told.into_iter().filter_map(|view| {
-            TrustBundle::new(view.trust_domain, view.roots)
+            trust::bundle(view)
                 .inspect_err(|error| tracing::warn!(%error, "a bundle that a gateway told is left out"))
                 .ok()
         });
@@ -263,16 +270,53 @@ impl Picture {
         }
         // held while they are taken over, so that another session's cannot come between
         let mut words = self.words();
-        !words.bundles.take(revision, print) || self.believe(usable)
-    }
-
-    fn believe(&self, bundles: Vec<TrustBundle>) -> bool {
-        if self.bundles.replace_all(bundles).is_err() {
+        let before = words.bundles;
+        if words.bundles.take(revision, print) && self.bundles.replace_all(usable).is_err() {
+            words.bundles = before;
             return false;
         }
-        self.believed.send_modify(|changes| *changes += 1);
-        self.dirty.notify_one();
+        if words.bundles.revision() != before.revision() {
+            self.dirty.notify_one();
+        }
+        self.own.trusts(words.bundles.revision(), &self.svid.current(), &self.bundles);
         true
+    }
+
+    /// Takes a renewed SVID. The bundle that came with it counts only until gateways have told theirs, which bear a revision.
+    ///
+    /// # Errors
+    /// Why the SVID is of no use; then the one in use stays.
+    pub(super) fn renewed(&self, svid: Svid, bundle: TrustBundle) -> Result<Arc<Svid>, String> {
+        let words = self.words();
+        if words.bundles.revision() == Revision::default() {
+            let known = self.bundles.get(&bundle.trust_domain);
+            let kept = keep_revoked(bundle, known.as_deref()).and_then(|bundle| self.bundles.set(bundle));
+            kept.map_err(|error| error.to_string())?;
+        }
+        // peers believe no more than this sidecar does: an SVID of a root that has not been told yet would be refused
+        self.bundles.standing(svid.chain()).map_err(|error| error.to_string())?;
+        self.svid.replace(svid);
+        let current = self.svid.current();
+        self.own.renewed(&current, &self.bundles);
+        Ok(current)
+    }
+
+    /// After a token brought an identity again, whose bundle is believed: the next word of a gateway on trust counts whatever it
+    /// says, and if the token's root was not believed before, also if it seems to be older.
+    pub(super) fn rejoined(&self, trusted_before: bool) {
+        let mut words = self.words();
+        let revision = if trusted_before { words.bundles.revision() } else { Revision::default() };
+        words.bundles = Precedence::since(revision);
+        self.own.trusts(revision, &self.svid.current(), &self.bundles);
+        self.own.renewed(&self.svid.current(), &self.bundles);
+        self.dirty.notify_one();
+    }
+
+    /// A gateway refused `svid` as revoked. One that was replaced meanwhile does not matter.
+    pub(super) fn refused_as_revoked(&self, svid: &Svid, cause: String) {
+        if svid.key_hash() == self.svid.current().key_hash() {
+            self.own.revoked(svid, cause);
+        }
     }
 
     fn learn_exported(&self, revision: Revision, mut told: Vec<Exported>) {
@@ -316,14 +360,12 @@ impl Picture {
 
     /// What is to be saved.
     pub(super) fn known(&self) -> Known {
-        let domains = self.bundles.domains();
+        // held, so that the bundles are of this revision
+        let words = self.words();
         Known {
             cluster: self.cluster.clone(),
-            bundles: domains
-                .iter()
-                .filter_map(|domain| self.bundles.get(domain))
-                .map(|bundle| TrustBundle::clone(&bundle))
-                .collect(),
+            bundles: believed(&self.bundles),
+            trust: words.bundles.revision(),
             gateways: self.gateways.borrow().to_vec(),
             services: self.views.known(Instant::now()),
         }

@@ -7,25 +7,31 @@
 use causeway_model::Revision;
 
 /// The newest word on one thing, known by its fingerprint.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Precedence {
-    newest: Option<(Revision, u64)>,
+    newest: Revision,
+    /// None before the first word.
+    print: Option<u64>,
 }
 
 impl Precedence {
+    /// The next word counts whatever it says, unless it is older than `revision`.
+    pub(super) fn since(revision: Revision) -> Self {
+        Self { newest: revision, print: None }
+    }
+
+    /// The revision of the newest word; 0 before the first.
+    pub(super) fn revision(&self) -> Revision {
+        self.newest
+    }
+
     /// Whether a word of `revision` counts and is news.
     pub(super) fn take(&mut self, revision: Revision, print: u64) -> bool {
-        match self.newest {
-            Some((newest, _)) if revision < newest => false,
-            Some((_, known)) => {
-                self.newest = Some((revision, print));
-                known != print
-            }
-            None => {
-                self.newest = Some((revision, print));
-                true
-            }
+        if revision < self.newest {
+            return false;
         }
+        self.newest = revision;
+        self.print.replace(print) != Some(print)
     }
 }
 
@@ -50,5 +56,15 @@ mod tests {
         for (revision, print, counts, why) in rows {
             assert_eq!(words.take(Revision(revision), print), counts, "{why}");
         }
+    }
+
+    #[test]
+    fn what_was_saved_is_not_taken_back() {
+        let mut words = Precedence::since(Revision(7));
+        assert!(!words.take(Revision(6), 1));
+        assert_eq!(words.revision(), Revision(7));
+        assert!(words.take(Revision(7), 1), "what was saved is not known by its fingerprint");
+        assert!(!words.take(Revision(8), 1));
+        assert_eq!(words.revision(), Revision(8));
     }
 }

@@ -1,5 +1,6 @@
 //! Renews the SVID in time, through any gateway.
 
+use super::own::Asked;
 use super::picture::Picture;
 use super::session::Request;
 use crate::bootstrap::accept_issue;
@@ -8,6 +9,7 @@ use causeway_identity::{KeyPair, Svid};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The longest sleep: the wall clock may be set, and another task may have replaced the SVID.
@@ -18,22 +20,27 @@ const AGAIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one gateway may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// The part of an SVID's life over which the renewals of sidecars that started together are spread.
-const SPREAD: f64 = 0.05;
-
 /// Renews until `token` is cancelled.
 pub(super) async fn run(picture: Arc<Picture>, token: CancellationToken) {
-    let spread: f64 = rand::random();
-    let mut state = picture.state.subscribe();
+    let (mut state, mut asked) = (picture.state.subscribe(), picture.own.asked());
+    // not before then, once it has failed
+    let mut rest: Option<Instant> = None;
     loop {
         let svid = picture.svid.current();
         let expires = i64::try_from(unix(svid.not_after())).unwrap_or(i64::MAX);
         picture.metrics.svid_expires_at.set(expires);
-        let left = time_left(&svid, spread, SystemTime::now());
+        let due = *asked.borrow_and_update();
+        let left = time_left(&svid, due, SystemTime::now());
         let alone = picture.sessions().is_empty();
-        let wait = match left {
-            Some(left) => left.min(NAP),
-            None => try_once(&picture).await,
+        let now = Instant::now();
+        let wait = match (left, rest.filter(|rest| *rest > now)) {
+            (Some(left), _) => left.min(NAP),
+            (None, Some(rest)) => rest.duration_since(now),
+            (None, None) => {
+                let again = try_once(&picture).await;
+                rest = again.map(|again| Instant::now() + again);
+                again.unwrap_or_default()
+            }
         };
         let connected = async {
             // one that was due while there was nobody to ask is renewed as soon as there is somebody
@@ -45,25 +52,29 @@ pub(super) async fn run(picture: Arc<Picture>, token: CancellationToken) {
         tokio::select! {
             () = token.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
-            () = connected, if alone && left.is_none() => {}
+            // the picture has the sender, so this cannot fail
+            _ = asked.changed() => {}
+            () = connected, if alone && left.is_none() => rest = None,
         }
     }
 }
 
-/// How long there is until the SVID is to be renewed; `None` when it is to be now.
-fn time_left(svid: &Svid, spread: f64, now: SystemTime) -> Option<Duration> {
-    let life = svid.not_after().duration_since(svid.not_before()).unwrap_or_default();
-    let due = svid.renew_at().checked_add(life.mul_f64(SPREAD * spread.clamp(0.0, 1.0)))?;
-    due.duration_since(now).ok().filter(|left| !left.is_zero())
+/// How long there is until the SVID is to be renewed, because it ends or because a gateway asked for it; `None` when it is to be
+/// now.
+fn time_left(svid: &Svid, asked: Option<Asked>, now: SystemTime) -> Option<Duration> {
+    let life = svid.renewal_due().duration_since(now).ok();
+    let asked = asked.map(|asked| asked.at.saturating_duration_since(Instant::now()));
+    let left = asked.map_or(life, |asked| life.map(|life| life.min(asked)));
+    left.filter(|left| !left.is_zero())
 }
 
-/// Renews once; how long to wait then.
-async fn try_once(picture: &Picture) -> Duration {
+/// Renews once; how long to wait until another try, if it failed.
+async fn try_once(picture: &Picture) -> Option<Duration> {
     match renew(picture).await {
         Ok(svid) => {
             picture.metrics.renewals.inc();
             tracing::info!(id = %svid.id(), until = show(unix(svid.not_after())), "the identity was renewed");
-            Duration::ZERO
+            None
         }
         Err(cause) => {
             picture.metrics.renewals_failed.inc();
@@ -73,7 +84,7 @@ async fn try_once(picture: &Picture) -> Duration {
                 expires_at,
                 "the identity is due and was not renewed, trying again in a minute"
             );
-            AGAIN
+            Some(AGAIN)
         }
     }
 }
@@ -108,14 +119,14 @@ async fn renew(picture: &Picture) -> Result<Arc<Svid>, String> {
             Ok((svid, _)) if svid.id() != picture.svid.current().id() => {
                 cause = format!("the gateway issued {} instead", svid.id());
             }
-            Ok((svid, bundle)) => {
-                picture.bundles.set(bundle).map_err(|error| error.to_string())?;
-                picture.svid.replace(svid);
-                let current = picture.svid.current();
-                picture.save_identity(current.clone()).await;
-                picture.dirty.notify_one();
-                return Ok(current);
-            }
+            Ok((svid, bundle)) => match picture.renewed(svid, bundle) {
+                Ok(current) => {
+                    picture.save_identity(current.clone()).await;
+                    picture.dirty.notify_one();
+                    return Ok(current);
+                }
+                Err(useless) => cause = useless,
+            },
             Err(bad) => cause = bad,
         }
     }
@@ -130,18 +141,21 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn an_identity_is_renewed_after_two_thirds_of_its_life_not_all_at_once() {
+    fn an_identity_is_renewed_in_time_or_when_it_is_asked_for() {
         let now = SystemTime::now();
         let ca = ClusterCa::create(&"iad.mesh".parse().unwrap(), now).unwrap();
         let key = KeyPair::generate().unwrap();
         let id = "spiffe://iad.mesh/ns/shop/sa/web".parse().unwrap();
         let chain = ca.sign_svid(&key.csr().unwrap(), &id, now, 24 * HOUR).unwrap();
         let svid = Svid::new(chain, key).unwrap();
-        let left = |spread, after| time_left(&svid, spread, now + after);
-        assert!(left(0.0, Duration::ZERO).is_some_and(|left| left > 15 * HOUR && left < 16 * HOUR));
-        assert_eq!(left(0.0, 16 * HOUR), None);
-        assert!(left(1.0, 16 * HOUR).is_some_and(|left| left > HOUR && left < HOUR * 3 / 2));
-        assert_eq!(left(1.0, 18 * HOUR), None);
-        assert_eq!(left(0.5, 48 * HOUR), None, "an expired one is due");
+        let left = |after| time_left(&svid, None, now + after);
+        // after two thirds of its life, give or take a twentieth
+        assert!(left(Duration::ZERO).is_some_and(|left| left > 14 * HOUR && left < 18 * HOUR));
+        assert_eq!(left(18 * HOUR), None);
+        assert_eq!(left(48 * HOUR), None, "an expired one is due");
+        let asked = |wait| Some(Asked { root: [1; 8], at: Instant::now() + wait });
+        assert!(time_left(&svid, asked(HOUR), now).is_some_and(|left| left <= HOUR));
+        assert_eq!(time_left(&svid, asked(Duration::ZERO), now), None);
+        assert_eq!(time_left(&svid, asked(HOUR), now + 20 * HOUR), None);
     }
 }

@@ -10,12 +10,15 @@ use super::picture::Picture;
 use crate::bootstrap::clocks_agree;
 use crate::exchange::{Exchange, Fault};
 use crate::moment::{show, unix};
-use causeway_identity::{ServerRule, client_config};
+use causeway_identity::{ServerRule, Svid, client_config};
 use causeway_model::{NodeId, SpiffeId};
-use causeway_transport::{Connection, ConnectionKind, Destination, OverlayEndpoint, close_reason_text};
-use causeway_wire::alpn;
+use causeway_transport::{
+    Connection, ConnectionError, ConnectionKind, Destination, FrameError, OverlayEndpoint, close_reason,
+    close_reason_text,
+};
 use causeway_wire::ctl::{Issued, Welcome};
 use causeway_wire::view::Refusal;
+use causeway_wire::{CloseCode, alpn};
 use inbound::Inbound;
 use outbound::Outbound;
 use std::collections::BTreeMap;
@@ -47,7 +50,43 @@ pub(super) enum Event {
     /// The gateway is about to stop.
     Draining,
     /// It ended; `None` when this side ended it.
-    Ended { lost: Option<String>, lived: Duration },
+    Ended { lost: Option<Lost>, lived: Duration },
+}
+
+/// How a session was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Why, for operators.
+    pub(super) cause: String,
+    /// The gateway has more to do than it can: to ask again soon makes it worse.
+    pub(super) overloaded: bool,
+}
+
+impl Lost {
+    fn of(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), overloaded: false }
+    }
+}
+
+impl From<&ConnectionError> for Lost {
+    fn from(error: &ConnectionError) -> Self {
+        Self { cause: close_reason_text(error), overloaded: says_overloaded(close_reason(error)) }
+    }
+}
+
+impl From<&Fault> for Lost {
+    fn from(fault: &Fault) -> Self {
+        let overloaded = match fault {
+            Fault::Stream(FrameError::Connection(error)) => says_overloaded(close_reason(error)),
+            Fault::Refused(refusal) => says_overloaded(&refusal.reason),
+            _ => false,
+        };
+        Self { cause: fault.to_string(), overloaded }
+    }
+}
+
+fn says_overloaded(reason: &str) -> bool {
+    reason == CloseCode::Overloaded.reason()
 }
 
 /// A session to run.
@@ -67,6 +106,8 @@ struct Dialogue {
     pending: Mutex<Pending>,
     /// The answer to the last registration.
     registered: watch::Sender<Option<Result<(), Refusal>>>,
+    /// The SVID that the connection was made with.
+    svid: Arc<Svid>,
 }
 
 /// The requests that wait for an answer.
@@ -110,33 +151,38 @@ impl Session {
     }
 
     /// Why it ended.
-    async fn live(self) -> String {
+    async fn live(self) -> Lost {
+        let (svid, picture) = (self.picture.svid.current(), self.picture.clone());
         let connection = match self.connect().await {
             Ok(connection) => connection,
-            Err(cause) => return cause,
+            Err(lost) => return lost,
         };
-        match Exchange::open(&connection, Some(self.picture.workload)).await {
+        let fault = match Exchange::open(&connection, Some(self.picture.workload)).await {
             Ok(exchange) => match self.check(&exchange.welcome) {
-                Ok(()) => self.talk(exchange).await,
-                Err(cause) => cause,
+                Ok(()) => self.talk(exchange, svid.clone()).await,
+                Err(cause) => return Lost::of(cause),
             },
-            Err(fault) => fault.to_string(),
+            Err(fault) => fault,
+        };
+        if fault.says_revoked() {
+            picture.refused_as_revoked(&svid, fault.to_string());
         }
+        Lost::from(&fault)
     }
 
-    async fn connect(&self) -> Result<Connection, String> {
+    async fn connect(&self) -> Result<Connection, Lost> {
         let (cluster, node) = (&self.picture.cluster, self.node);
         let rule = ServerRule::GatewayNode(SpiffeId::gateway(&cluster.trust_domain, node));
         let tls = client_config(rule, &self.picture.bundles, Some(&self.picture.svid), alpn::CTL)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Lost::of(error.to_string()))?;
         let destination = Destination::Gateway { cluster: cluster.id, node };
         let connecting = self
             .endpoint
             .connect(destination, tls, "gateway", ConnectionKind::Control)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Lost::of(error.to_string()))?;
         match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-            Ok(connected) => connected.map_err(|error| close_reason_text(&error)),
-            Err(_) => Err(format!("no answer within {CONNECT_WITHIN:?}")),
+            Ok(connected) => connected.map_err(|error| Lost::from(&error)),
+            Err(_) => Err(Lost::of(format!("no answer within {CONNECT_WITHIN:?}"))),
         }
     }
 
@@ -153,21 +199,38 @@ impl Session {
         Ok(())
     }
 
-    async fn talk(self, exchange: Exchange) -> String {
+    async fn talk(self, exchange: Exchange, svid: Arc<Svid>) -> Fault {
         let Exchange { reader, writer, .. } = exchange;
         let dialogue = Arc::new(Dialogue {
             node: self.node,
             events: self.events,
             pending: Mutex::default(),
             registered: watch::Sender::new(None),
+            svid,
         });
         dialogue.tell(Event::Connected).await;
         let inbound = Inbound::new(reader, self.picture.clone(), dialogue.clone());
         let outbound = Outbound::new(writer, self.picture, dialogue, self.requests);
-        let ended: Fault = tokio::select! {
+        tokio::select! {
             ended = inbound.run() => ended,
             ended = outbound.run() => ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_is_overloaded_is_told_from_one_that_is_gone() {
+        let refusal = |reason: &str| {
+            Fault::Refused(Refusal { request: 0, reason: reason.into(), message: "too many sessions".into() })
         };
-        ended.to_string()
+        let full = Lost::from(&refusal("overloaded"));
+        assert!(full.overloaded && full.cause == "too many sessions (overloaded)", "{full:?}");
+        assert!(!Lost::from(&refusal("not-ready")).overloaded);
+        assert!(!Lost::from(&ConnectionError::TimedOut).overloaded);
+        assert!(!Lost::from(&Fault::Protocol("it ended the stream")).overloaded);
     }
 }

@@ -2,9 +2,10 @@
 
 use super::choose::{Candidate, Held, plan};
 use super::generations::Generations;
+use super::pace::{Need, Pace, leave_at};
 use super::picture::{ControlState, Picture};
 use super::registration::RegistrationError;
-use super::session::{Event, Request, Session};
+use super::session::{Event, Lost, Request, Session};
 use crate::throttle::Throttle;
 use causeway_model::{GatewayRole, NodeId};
 use causeway_runtime::{Backoff, Tasks};
@@ -23,6 +24,8 @@ const ALONE_AFTER: Duration = Duration::from_secs(1);
 const ALONE_AT_START_AFTER: Duration = Duration::from_secs(3);
 /// The shortest and the longest wait before a gateway that failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The same for one that said that it has too much to do.
+const RETRY_OVERLOADED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// A session that lived this long was a success.
 const LIVED: Duration = Duration::from_secs(10);
 /// How long a gateway that said that it would stop is left alone.
@@ -44,7 +47,8 @@ struct Running {
     connected: bool,
     registered: bool,
     refused: Option<(RegistrationError, bool)>,
-    draining: bool,
+    /// Its gateway said that it is about to stop: when to leave it, once there is another.
+    leave_at: Option<Instant>,
 }
 
 /// What is known of a gateway beyond its session.
@@ -53,6 +57,7 @@ struct Past {
     /// Since when it has answered, or not.
     since: Instant,
     backoff: Backoff,
+    overloaded: Backoff,
     retry_at: Instant,
     cause: Option<String>,
     say: Throttle,
@@ -60,8 +65,27 @@ struct Past {
 
 impl Past {
     fn new(now: Instant) -> Self {
-        let backoff = Backoff::new(RETRY.0, RETRY.1);
-        Self { alive: false, since: now, backoff, retry_at: now, cause: None, say: Throttle::new(SAY_EVERY) }
+        Self {
+            alive: false,
+            since: now,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            overloaded: Backoff::new(RETRY_OVERLOADED.0, RETRY_OVERLOADED.1),
+            retry_at: now,
+            cause: None,
+            say: Throttle::new(SAY_EVERY),
+        }
+    }
+
+    /// The session with it was lost: not again before a while.
+    fn put_off(&mut self, now: Instant, lost: &Lost, random: f64) {
+        let backoff = if lost.overloaded { &mut self.overloaded } else { &mut self.backoff };
+        self.retry_at = self.retry_at.max(now + backoff.next_delay(random));
+    }
+
+    /// The session with it was a success.
+    fn lived(&mut self) {
+        self.backoff.reset();
+        self.overloaded.reset();
     }
 }
 
@@ -74,6 +98,7 @@ pub(super) struct Supervisor {
     events: mpsc::Receiver<(NodeId, Event)>,
     running: BTreeMap<NodeId, Running>,
     past: BTreeMap<NodeId, Past>,
+    pace: Pace,
     lonely_since: Option<Instant>,
     alone_after: Duration,
 }
@@ -90,6 +115,7 @@ impl Supervisor {
             events,
             running: BTreeMap::new(),
             past: BTreeMap::new(),
+            pace: Pace::default(),
             lonely_since: None,
             alone_after: ALONE_AT_START_AFTER,
         }
@@ -125,7 +151,9 @@ impl Supervisor {
                 .map(|(&node, session)| Held { node, ready: session.registered || session.refused.is_some() })
                 .collect();
             let plan = plan(self.picture.workload, self.count, &candidates, &held);
-            plan.start.into_iter().for_each(|node| self.start(node, &statuses));
+            if self.may_start(now, !plan.start.is_empty()) {
+                plan.start.into_iter().for_each(|node| self.start(node, &statuses));
+            }
             for node in plan.stop {
                 if let Some(session) = self.running.get(&node) {
                     session.stop.cancel();
@@ -133,6 +161,27 @@ impl Supervisor {
             }
         }
         self.publish(now, alive > 0);
+    }
+
+    /// Whether a session that is `wanted` may begin now.
+    fn may_start(&mut self, now: Instant, wanted: bool) -> bool {
+        let working = self.working();
+        if !wanted {
+            self.pace.rest(working.len());
+            return false;
+        }
+        let leaves = self.running.values().any(|session| session.leave_at.is_some_and(|at| at <= now));
+        let need = Need { working: working.len(), leaves: leaves && !working.is_empty() };
+        self.pace.may_start(now, need, rand::random())
+    }
+
+    /// The gateways with a session that works, and that are here to stay.
+    fn working(&self) -> Vec<NodeId> {
+        let alive = |node: &NodeId| self.past.get(node).is_some_and(|past| past.alive);
+        let works = |(node, session): &(&NodeId, &Running)| {
+            session.registered && session.leave_at.is_none() && alive(node)
+        };
+        self.running.iter().filter(works).map(|(&node, _)| node).collect()
     }
 
     /// Ends the sessions whose gateway was started again: it knows nothing of them, and this side would notice only by silence.
@@ -150,6 +199,7 @@ impl Supervisor {
         let facts = self.picture.gateways.borrow().clone();
         let answering: BTreeSet<NodeId> = statuses.iter().filter(|s| s.alive).map(|s| s.node).collect();
         self.past.retain(|node, _| facts.iter().any(|gateway| gateway.node == *node));
+        let another_works = !self.working().is_empty();
         let mut candidates = Vec::new();
         for gateway in facts.iter() {
             let node = gateway.node;
@@ -162,7 +212,8 @@ impl Supervisor {
                 continue;
             }
             let blocked = match self.running.get(&node) {
-                Some(session) => session.draining,
+                // it may stop any moment: who has no other session does not wait
+                Some(session) => session.leave_at.is_some_and(|at| at <= now || !another_works),
                 None => now < past.retry_at,
             };
             let since = now.saturating_duration_since(past.since);
@@ -194,7 +245,7 @@ impl Supervisor {
             connected: false,
             registered: false,
             refused: None,
-            draining: false,
+            leave_at: None,
         };
         self.running.insert(node, running);
     }
@@ -229,14 +280,14 @@ impl Supervisor {
                 session.refused = Some((error, fatal));
             }
             Event::Draining => {
-                session.draining = true;
+                session.leave_at.get_or_insert_with(|| leave_at(now, rand::random()));
                 tracing::info!(gateway = %node, "the gateway is about to stop");
             }
             Event::Ended { .. } => {}
         }
     }
 
-    fn ended(&mut self, node: NodeId, lost: Option<String>, lived: Duration, now: Instant) {
+    fn ended(&mut self, node: NodeId, lost: Option<Lost>, lived: Duration, now: Instant) {
         let Some(session) = self.running.remove(&node) else { return };
         self.picture.lost(node);
         if session.connected {
@@ -249,20 +300,20 @@ impl Supervisor {
             tracing::info!(gateway = %node, "the gateway was started again, connecting anew");
             return;
         }
-        if session.draining {
+        if session.leave_at.is_some() {
             past.retry_at = now + DRAINED;
         }
-        let Some(cause) = lost.filter(|_| !leaving) else { return };
+        let Some(lost) = lost.filter(|_| !leaving) else { return };
         self.picture.metrics.reconnects.inc();
         if lived >= LIVED && session.connected {
-            past.backoff.reset();
+            past.lived();
         }
-        past.retry_at = past.retry_at.max(now + past.backoff.next_delay(rand::random()));
+        past.put_off(now, &lost, rand::random());
         if past.say.pass(now) {
             let stood = session.connected;
-            tracing::warn!(gateway = %node, stood, cause, "control connection lost, trying again");
+            tracing::warn!(gateway = %node, stood, cause = lost.cause, "control connection lost, trying again");
         }
-        past.cause = Some(cause);
+        past.cause = Some(lost.cause);
     }
 
     fn publish(&mut self, now: Instant, any_alive: bool) {
@@ -323,6 +374,33 @@ impl Supervisor {
                 tracing::info!(after = ?since.elapsed(), connections, "gateways answer again");
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_is_overloaded_is_left_alone_for_longer() {
+        let now = Instant::now();
+        let lost = |overloaded| Lost { cause: "x".into(), overloaded };
+        for random in [0.0, 0.5, 0.999] {
+            let mut past = Past::new(now);
+            past.put_off(now, &lost(false), random);
+            assert!(past.retry_at <= now + 2 * RETRY.0);
+            past.put_off(now, &lost(true), random);
+            assert!(past.retry_at >= now + Duration::from_secs(1), "it starts at a second");
+            let first = past.retry_at;
+            for _ in 0..10 {
+                past.put_off(now, &lost(true), 0.999);
+            }
+            assert!(past.retry_at > first && past.retry_at <= now + RETRY_OVERLOADED.1);
+            past.lived();
+            past.retry_at = now;
+            past.put_off(now, &lost(true), 0.0);
+            assert_eq!(past.retry_at, now + RETRY_OVERLOADED.0);
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use causeway_identity::{ClusterCa, KeyPair};
-use causeway_model::{ClusterId, Epoch, Health, Locality, NodeId, PortSet, WorkloadId};
+use causeway_model::{ClusterId, Epoch, Health, Locality, NodeId, PortSet, Revision, Revocation, WorkloadId};
 use causeway_wire::view::{EndpointView, Offer};
 use causeway_wire::{Cid, CidKeys};
 use std::os::unix::fs::PermissionsExt;
@@ -52,7 +52,10 @@ fn known(ca: &ClusterCa) -> Known {
         link_addrs: Vec::new(),
     };
     let services = vec![ServiceView { name: "payments.shop".parse().unwrap(), offers: vec![offer] }];
-    Known { cluster, bundles: vec![ca.bundle()], gateways: vec![gateway], services }
+    let revoked =
+        Revocation { subject: "spiffe://iad.mesh/ns/shop/sa/pay".parse().unwrap(), issued_before: 9 };
+    let bundles = vec![ca.bundle().with_revoked(vec![revoked]).unwrap()];
+    Known { cluster, bundles, trust: Revision(12), gateways: vec![gateway], services }
 }
 
 #[test]

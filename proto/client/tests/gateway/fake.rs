@@ -1,18 +1,19 @@
 //! A gateway that speaks `causeway-ctl/1` out of a script, on a real socket with real certificates.
 
 use causeway_identity::{
-    BundleStore, ClientAuth, ClusterCa, KeyPair, Svid, SvidSource, request_key_id, server_config,
+    BundleStore, ClientAuth, ClusterCa, KeyPair, Svid, SvidSource, TrustBundle, VerifyError, request_key_id,
+    server_config,
 };
 use causeway_model::{
-    ClusterFacts, ClusterId, Epoch, GatewayFacts, GatewayRole, Locality, NodeId, ServiceName, SpiffeId,
-    WorkloadId,
+    ClusterFacts, ClusterId, Epoch, GatewayFacts, GatewayRole, Locality, NodeId, Revision, Revocation,
+    ServiceName, SpiffeId, WorkloadId,
 };
 use causeway_transport::forward::{ForwardSocket, ReceiveBatch};
 use causeway_transport::gateway::{GatewayEndpoint, OwnPackets};
 use causeway_transport::{
-    Connection, FrameReader, FrameWriter, TransportSettings, close, exporter, peer_identity,
+    Connection, FrameReader, FrameWriter, TransportSettings, close, exporter, peer_chain, peer_identity,
 };
-use causeway_wire::ctl::{Attached, Issued, Registered, ToGateway, ToSidecar, Welcome};
+use causeway_wire::ctl::{Attached, Bundles, Issued, Registered, ToGateway, ToSidecar, Welcome};
 use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ProbeScope, ResponderState, verify, workload_key};
 use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, TokenCore, verify_join_proof};
 use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceView, VersionInfo};
@@ -31,6 +32,14 @@ const TOKEN: ([u8; 8], [u8; 32]) = ([1; 8], [2; 32]);
 /// What the gateways of one cluster share, and what they do.
 pub(crate) struct World {
     pub(crate) ca: ClusterCa,
+    /// The CA that signs after a rotation.
+    pub(crate) next: ClusterCa,
+    /// Whom the gateways believe, and tell to believe.
+    bundles: BundleStore,
+    /// The bundle that comes with SVIDs, if it is not what is told.
+    pub(crate) issues: Mutex<Option<BundleView>>,
+    /// Whether the next CA signs.
+    pub(crate) rotated: AtomicBool,
     pub(crate) facts: ClusterFacts,
     pub(crate) gateways: Mutex<Vec<GatewayFacts>>,
     pub(crate) heard: Mutex<Vec<(NodeId, ToGateway)>>,
@@ -48,13 +57,21 @@ pub(crate) struct World {
     /// The keys that the token was used with.
     pub(crate) joined: Mutex<Vec<u64>>,
     push: broadcast::Sender<(Option<NodeId>, ToSidecar)>,
-    next: AtomicU64,
+    instances: AtomicU64,
 }
 
 impl World {
     pub(crate) fn new(domain: &str) -> Arc<Self> {
         let trust_domain = domain.parse().unwrap();
-        let ca = ClusterCa::create(&trust_domain, SystemTime::now()).unwrap();
+        Self::of(ClusterCa::create(&trust_domain, SystemTime::now()).unwrap())
+    }
+
+    /// A cluster whose first CA is `ca`.
+    pub(crate) fn of(ca: ClusterCa) -> Arc<Self> {
+        let trust_domain = ca.trust_domain().clone();
+        let next = ClusterCa::create(&trust_domain, SystemTime::now()).unwrap();
+        let bundles = BundleStore::new();
+        bundles.set(ca.bundle()).unwrap();
         let locality = Locality { region: "us-ashburn-1".to_owned(), zone: "AD-1".to_owned() };
         let facts = ClusterFacts {
             name: "iad".parse().unwrap(),
@@ -64,6 +81,10 @@ impl World {
         };
         Arc::new(Self {
             ca,
+            next,
+            bundles,
+            issues: Mutex::default(),
+            rotated: AtomicBool::new(false),
             facts,
             gateways: Mutex::default(),
             heard: Mutex::default(),
@@ -76,7 +97,7 @@ impl World {
             mute: AtomicBool::new(false),
             joined: Mutex::default(),
             push: broadcast::channel(16).0,
-            next: AtomicU64::new(100),
+            instances: AtomicU64::new(100),
         })
     }
 
@@ -104,12 +125,51 @@ impl World {
     }
 
     fn issue(&self, request: u32, csr: &[u8], id: &SpiffeId) -> ToSidecar {
-        let chain = self.ca.sign_svid(csr, id, SystemTime::now(), *self.ttl.lock().unwrap()).unwrap();
-        Issued { request, chain, bundle: self.bundle() }.into()
+        let ca = if self.rotated.load(Ordering::Relaxed) { &self.next } else { &self.ca };
+        let chain = ca.sign_svid(csr, id, SystemTime::now(), *self.ttl.lock().unwrap()).unwrap();
+        let bundle = self.issues.lock().unwrap().clone().unwrap_or_else(|| self.bundle());
+        Issued { request, chain, bundle }.into()
     }
 
     pub(crate) fn bundle(&self) -> BundleView {
-        BundleView { trust_domain: self.facts.trust_domain.clone(), roots: vec![self.ca.root_der().to_vec()] }
+        let bundle = self.bundles.get(&self.facts.trust_domain).unwrap();
+        let TrustBundle { trust_domain, roots, revoked, .. } = TrustBundle::clone(&bundle);
+        BundleView { trust_domain, roots, revoked }
+    }
+
+    /// The cluster's own bundle as a gateway tells it.
+    pub(crate) fn told(&self, revision: u64) -> Bundles {
+        Bundles { revision: Revision(revision), bundles: vec![self.bundle()] }
+    }
+
+    /// From now on the gateways believe both roots, the next one first.
+    pub(crate) fn stage(&self) {
+        let roots = vec![self.next.root_der().to_vec(), self.ca.root_der().to_vec()];
+        let known = self.bundles.get(&self.facts.trust_domain).unwrap();
+        let bundle = TrustBundle::new(self.facts.trust_domain.clone(), roots).unwrap();
+        self.bundles.set(bundle.with_revoked(known.revoked.clone()).unwrap()).unwrap();
+    }
+
+    /// From now on the gateways refuse `id` with every certificate that it has, and end its connections.
+    pub(crate) fn revoke(&self, id: &SpiffeId, issued_before: u64) {
+        let revocation = Revocation { subject: id.to_string().parse().unwrap(), issued_before };
+        let known = self.bundles.get(&self.facts.trust_domain).unwrap();
+        let bundle = TrustBundle::clone(&known).with_revoked(vec![revocation]).unwrap();
+        self.bundles.set(bundle).unwrap();
+    }
+
+    /// Waits until a certificate of `connection` is revoked.
+    async fn revoked(&self, connection: &Connection) -> VerifyError {
+        let mut changes = self.bundles.changes();
+        let Some(chain) = peer_chain(connection) else { return std::future::pending().await };
+        loop {
+            match self.bundles.standing(&chain) {
+                Err(error @ (VerifyError::Revoked { .. } | VerifyError::SignerRevoked { .. })) => {
+                    return error;
+                }
+                _ => changes.changed().await.unwrap(),
+            }
+        }
     }
 
     /// Lets one gateway, or all, tell their sidecars something without being asked.
@@ -123,7 +183,7 @@ impl World {
     }
 }
 
-fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -175,11 +235,10 @@ impl FakeGateway {
         let key = KeyPair::generate().unwrap();
         let id = SpiffeId::gateway(&world.facts.trust_domain, node);
         let chain = world.ca.sign_svid(&key.csr().unwrap(), &id, SystemTime::now(), HOUR).unwrap();
-        let bundles = BundleStore::new();
-        bundles.set(world.ca.bundle()).unwrap();
+        let bundles = &world.bundles;
         let svid = SvidSource::new(Svid::new(chain, key).unwrap());
         let root = world.ca.root_der().to_vec();
-        let tls = server_config(&svid, &bundles, &[alpn::CTL], ClientAuth::Optional, Some(root)).unwrap();
+        let tls = server_config(&svid, bundles, &[alpn::CTL], ClientAuth::Optional, Some(root)).unwrap();
         let endpoint = GatewayEndpoint::new(
             packets,
             vec![self.socket.try_clone().unwrap()],
@@ -269,7 +328,12 @@ async fn serve(world: Arc<World>, endpoint: GatewayEndpoint, node: NodeId) {
                 if world.full.lock().unwrap().contains(&node) {
                     return close(&connection, CloseCode::Overloaded, "1024 sessions are open");
                 }
-                talk(&world, node, &connection).await;
+                tokio::select! {
+                    _ = talk(&world, node, &connection) => {}
+                    error = world.revoked(&connection) => {
+                        close(&connection, CloseCode::Revoked, &error.to_string());
+                    }
+                }
             }
         });
     }
@@ -333,7 +397,7 @@ fn answers(world: &World, node: NodeId, connection: &Connection, message: ToGate
             vec![world.issue(renew.request, &renew.csr, &peer_identity(connection).unwrap())]
         }
         ToGateway::Attach(attach) => {
-            let workload = WorkloadId(world.next.fetch_add(1, Ordering::Relaxed));
+            let workload = WorkloadId(world.instances.fetch_add(1, Ordering::Relaxed));
             let attached = Attached {
                 request: attach.request,
                 workload,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 mod fake;
+mod trust;
 
 use causeway_client::{
     ClientConfig, ClientMetrics, Control, ControlConfig, ControlState, JoinError, Joined, bootstrap,
@@ -198,8 +199,8 @@ async fn a_sidecar_waits_for_its_gateway_and_starts_again_without_a_token() {
     tokio::time::timeout(DEADLINE, silent.recv_from(&mut [0; 2048])).await.unwrap().unwrap();
     assert!(!joining.is_finished(), "there is no gateway yet");
     drop(silent);
-    // so short a life that it is due for renewal at once
-    *world.ttl.lock().unwrap() = Duration::from_secs(60);
+    // so short a life that it is due for renewal soon
+    *world.ttl.lock().unwrap() = Duration::from_secs(4);
     let gateway = FakeGateway::start(&world, 1, &free.to_string());
     let sidecar = Sidecar::start(joining.await.unwrap().unwrap());
     sidecar.connected(1).await;
@@ -343,7 +344,7 @@ async fn a_gateway_that_lags_takes_no_trust_and_no_export_back() {
         until("the bundles are believed", || sidecar.control.bundles().domains().len() == now.len()).await;
         until("the exports are known", || told.borrow().values().any(|to| to.len() == now.len())).await;
     }
-    let believed = *sidecar.control.believed().borrow();
+    let believed = sidecar.control.bundles().generation();
     world.tell(Some(NodeId(2)), bundles(6, &old));
     world.tell(Some(NodeId(2)), exported(6, &old));
     // what follows on the same stream has been refused, so what came before it has been taken
@@ -351,7 +352,7 @@ async fn a_gateway_that_lags_takes_no_trust_and_no_export_back() {
     until("all is taken", || sidecar.metrics.refused_messages.get() == 1).await;
     assert_eq!(sidecar.control.bundles().domains().len(), new.len());
     assert_eq!(told.borrow()[&name("web.shop")].len(), new.len());
-    assert_eq!(*sidecar.control.believed().borrow(), believed);
+    assert_eq!(sidecar.control.bundles().generation(), believed);
     // a link that is removed is not believed from then on, whoever says so first, though it was so once before
     world.tell(Some(NodeId(2)), bundles(8, &old));
     until("the link's bundle is gone", || sidecar.control.bundles().domains().len() == old.len()).await;

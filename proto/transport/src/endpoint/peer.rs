@@ -73,6 +73,20 @@ fn transport_reason(code: TransportErrorCode) -> &'static str {
     }
 }
 
+/// Whether the peer ended a connection that stood on this side because the certificate that it was shown is revoked: by its close
+/// code, or by how it refuses the handshake, of which a client is told after it has completed it.
+pub fn says_revoked(error: &ConnectionError) -> bool {
+    let word = CloseCode::Revoked.reason();
+    match error {
+        ConnectionError::ApplicationClosed(_) => close_reason(error) == word,
+        ConnectionError::ConnectionClosed(close) => {
+            let said = String::from_utf8_lossy(&close.reason);
+            close_reason(error) == "tls-failed" && said.contains(&format!("{word}: "))
+        }
+        _ => false,
+    }
+}
+
 /// Why a connection ended, as a sentence for an operator: whose doing it was, and the cause as far as it is known.
 pub fn close_reason_text(error: &ConnectionError) -> String {
     match error {

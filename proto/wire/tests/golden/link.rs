@@ -31,10 +31,30 @@ pub(crate) fn messages() -> Examples<LinkMessage> {
         .with("instances-gone", PeerInstancesGone { instances })
         .with("unlink", Unlink {})
         .with("facts-taken", FactsTaken { revision: Revision(300) })
+        .with("heartbeat", heartbeat())
+        .with("pair-reports", pair_reports())
 }
 
 pub(crate) fn introduction() -> Introduction {
     Introduction { cluster: facts("iad", 1), bundle: bundle("iad.mesh"), gateways: gateways() }
+}
+
+fn heartbeat() -> Heartbeat {
+    Heartbeat { seq: 7, unix_ms: 1_800_000_000_123, heard: 9, received: 8, heard_ago_ms: 480, hearing: 0 }
+}
+
+pub(crate) fn pair_reports() -> PairReports {
+    let [iad, phx] = [(1, 2), (2, u64::MAX)]
+        .map(|(cluster, node)| PairEnd { cluster: cluster_id(cluster), node: NodeId(node) });
+    let said = PairReport {
+        from: iad,
+        to: phx,
+        unix_ms: 1_800_000_000_123,
+        heard_ago_ms: 2_100,
+        said_ago_ms: 80,
+        hearing: 2,
+    };
+    PairReports { reports: vec![said, PairReport { from: phx, to: iad, hearing: 0, ..said }] }
 }
 
 fn hello(have: Option<(Epoch, Revision)>) -> LinkHello {

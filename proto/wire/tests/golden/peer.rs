@@ -28,6 +28,7 @@ pub(crate) fn messages() -> Examples<PeerMessage> {
         .with("update-facts", UpdateFacts { facts: gateways().remove(0) })
         .with("facts-updated", FactsUpdated {})
         .with("status", status())
+        .with("pair-reports", crate::link::pair_reports())
 }
 
 fn status() -> GatewayStatus {

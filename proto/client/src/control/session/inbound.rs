@@ -4,6 +4,7 @@ use super::{Dialogue, Event, Picture};
 use crate::exchange::Fault;
 use crate::refusal::{Verdict, registration};
 use causeway_transport::FrameReader;
+use causeway_wire::CloseCode;
 use causeway_wire::ctl::{ExportedTo, ToSidecar};
 use causeway_wire::view::Refusal;
 use std::sync::Arc;
@@ -78,6 +79,9 @@ impl Inbound {
             (pending.registration.filter(|(request, _)| *request == refusal.request), renewing)
         };
         if let Some(answer) = renewing {
+            if refusal.reason == CloseCode::Revoked.reason() {
+                self.picture.refused_as_revoked(&self.dialogue.svid, refusal.message.clone());
+            }
             let _ = answer.send(Err(format!("{} ({})", refusal.message, refusal.reason)));
         } else if let Some((_, asked)) = registering {
             let fatal = self.verdict.of(registration(&refusal.reason), asked, Instant::now());

@@ -7,7 +7,7 @@ use crate::refusal::{Gravity, registration};
 use causeway_model::Epoch;
 use causeway_transport::{FrameError, FrameWriter};
 use causeway_wire::Message;
-use causeway_wire::ctl::{EpochsInUse, Goodbye, Renew, Subscribe, ToGateway, WatchInstances};
+use causeway_wire::ctl::{EpochsInUse, Goodbye, Renew, Subscribe, ToGateway, TrustReport, WatchInstances};
 use causeway_wire::view::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,7 @@ pub(super) struct Outbound {
     services: watch::Receiver<u64>,
     instances: watch::Receiver<u64>,
     epochs: watch::Receiver<Vec<Epoch>>,
+    trust: watch::Receiver<TrustReport>,
     answered: watch::Receiver<Option<Result<(), Refusal>>>,
     /// What the gateway was told last.
     told: Registration,
@@ -72,6 +73,7 @@ impl Outbound {
             services: picture.views.version(),
             instances: picture.watches.version(),
             epochs: picture.epochs.subscribe(),
+            trust: picture.own.report(),
             answered: dialogue.registered.subscribe(),
             register_at: None,
             refusals: 0,
@@ -95,6 +97,7 @@ impl Outbound {
         self.subscribe().await?;
         self.watch().await?;
         self.use_epochs().await?;
+        self.report_trust().await?;
         loop {
             let register_at = self.register_at;
             // the picture has the senders, so none of these receivers can be closed
@@ -109,6 +112,7 @@ impl Outbound {
                     self.watch().await?;
                 }
                 _ = self.epochs.changed() => self.use_epochs().await?,
+                _ = self.trust.changed() => self.report_trust().await?,
                 _ = self.answered.changed() => self.plan_again(),
                 Some(request) = self.requests.recv() => self.ask(request).await?,
                 () = tokio::time::sleep_until(register_at.unwrap_or_else(Instant::now)), if register_at.is_some() => {
@@ -186,6 +190,11 @@ impl Outbound {
     async fn use_epochs(&mut self) -> Result<(), FrameError> {
         let epochs = self.epochs.borrow_and_update().clone();
         if epochs.is_empty() { Ok(()) } else { self.say(EpochsInUse { epochs }).await }
+    }
+
+    async fn report_trust(&mut self) -> Result<(), FrameError> {
+        let report = self.trust.borrow_and_update().clone();
+        self.say(report).await
     }
 
     async fn ask(&mut self, request: Request) -> Result<(), FrameError> {
