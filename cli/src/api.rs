@@ -21,6 +21,8 @@ use anyhow::Result;
 use causeway_gateway::admin::api::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use unreachable::explain;
 use ureq::http::{Response, StatusCode};
@@ -31,6 +33,8 @@ use ureq::{Agent, Body};
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a request may take in all, unless it says otherwise.
 const OVERALL: Duration = Duration::from_secs(10);
+/// Reasons for which a request did not reach anybody.
+const UNREACHED: [&str; 4] = ["refused", "connect_timeout", "no_route", "host_not_found"];
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 64 << 20;
 
@@ -39,6 +43,10 @@ const MAX_ANSWER: u64 = 64 << 20;
 pub(crate) struct Api {
     access: Access,
     agent: Agent,
+    /// The gateways of the context, the first one first.
+    addresses: Vec<String>,
+    /// The one that is asked first: it answered last.
+    current: AtomicUsize,
 }
 
 impl Api {
@@ -50,7 +58,9 @@ impl Api {
     /// The API of a cluster. Nothing is sent yet.
     pub(crate) fn new(access: Access) -> Result<Self> {
         let agent = agent(&access)?;
-        Ok(Self { access, agent })
+        let file = &access.file;
+        let addresses = std::iter::once(&file.admin).chain(&file.also).cloned().collect();
+        Ok(Self { access, agent, addresses, current: AtomicUsize::new(0) })
     }
 
     /// What the requests go to.
@@ -83,33 +93,90 @@ impl Api {
         Ok(Watch::new(self.respond(&request.clone().endless())?))
     }
 
-    /// The answer to a request before its body is read.
+    /// The gateway that is asked.
+    pub(crate) fn address(&self) -> &str {
+        self.addresses.get(self.current.load(Relaxed)).map_or("", String::as_str)
+    }
+
+    /// Asks the next gateway of the context from now on, if there is another.
+    pub(crate) fn try_another(&self) {
+        self.current.store((self.current.load(Relaxed) + 1) % self.addresses.len(), Relaxed);
+    }
+
+    /// The answer to a request before its body is read. Another gateway of the context is asked when one cannot be reached,
+    /// and so has not heard of the request.
     pub(crate) fn respond(&self, request: &Request) -> Result<Response<Body>> {
+        self.reach(|| self.respond_here(request))
+    }
+
+    /// The answer to a request, or what the gateway says in more words than a [`Problem`] has when it does not do it.
+    pub(crate) fn ask<T: DeserializeOwned, E: DeserializeOwned>(
+        &self,
+        request: &Request,
+    ) -> Result<Result<T, E>> {
+        let mut response = self.reach(|| self.exchange(request))?;
+        let status = response.status();
+        if status.is_success() {
+            return self.read(response).map(Ok);
+        }
+        let told = response.body_mut().with_config().limit(MAX_ANSWER).read_json::<serde_json::Value>().ok();
+        let access = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        match told.clone().filter(|_| !access).map(serde_json::from_value) {
+            Some(Ok(told)) => Ok(Err(told)),
+            _ => Err(self.refusal(status, told.and_then(|told| serde_json::from_value(told).ok())).into()),
+        }
+    }
+
+    /// What `attempt` gives with the first gateway that can be reached.
+    fn reach<R>(&self, attempt: impl Fn() -> Result<R, Failure>) -> Result<R> {
+        let mut first: Option<Failure> = None;
+        for _ in &self.addresses {
+            let failure = match attempt() {
+                Ok(response) => return Ok(response),
+                Err(failure) if UNREACHED.contains(&failure.reason.as_str()) => failure,
+                Err(failure) => return Err(failure.into()),
+            };
+            let nor = format!("nor can {}: {}", self.address(), failure.causes.join("; "));
+            first = Some(first.map(|first| first.cause(nor)).unwrap_or(failure));
+            self.try_another();
+        }
+        Err(first.unwrap_or_else(|| Failure::new("unreachable", "the context names no gateway")).into())
+    }
+
+    fn respond_here(&self, request: &Request) -> Result<Response<Body>, Failure> {
+        let response = self.exchange(request)?;
+        if response.status().is_success() { Ok(response) } else { Err(self.problem(response)) }
+    }
+
+    /// The answer of the gateway that is asked, whatever it is.
+    fn exchange(&self, request: &Request) -> Result<Response<Body>, Failure> {
         let (url, bearer) = (self.url(request), format!("Bearer {}", self.access.file.credential));
         let sent = request.send(&self.agent, &url, &bearer);
-        let response = sent.map_err(|error| explain(&url, &self.access.origin, &error))?;
-        if response.status().is_success() { Ok(response) } else { Err(self.problem(response).into()) }
+        sent.map_err(|error| explain(&url, &self.access.origin, &error))
     }
 
     /// The body of an answer.
     pub(crate) fn read<T: DeserializeOwned>(&self, mut response: Response<Body>) -> Result<T> {
         let read = response.body_mut().with_config().limit(MAX_ANSWER).read_json();
-        let admin = &self.access.file.admin;
-        Ok(read.map_err(|error| explain(admin, &self.access.origin, &error))?)
+        Ok(read.map_err(|error| explain(self.address(), &self.access.origin, &error))?)
     }
 
     fn url(&self, request: &Request) -> String {
-        format!("{}{}", self.access.file.admin, request.path())
+        format!("{}{}", self.address(), request.path())
     }
 
     /// What a refused request is told as.
     fn problem(&self, mut response: Response<Body>) -> Failure {
-        let status = response.status();
-        let admin = &self.access.file.admin;
         let told = response.body_mut().with_config().limit(1 << 20).read_json::<Problem>();
+        self.refusal(response.status(), told.ok())
+    }
+
+    /// What a request is told as that was answered with `status` and `told`.
+    fn refusal(&self, status: StatusCode, told: Option<Problem>) -> Failure {
+        let admin = self.address();
         let failure = match told {
-            Ok(problem) => Failure::new(problem.reason, problem.message),
-            Err(_) => Failure::new("not_a_gateway", format!("{admin} answered HTTP {status}"))
+            Some(problem) => Failure::new(problem.reason, problem.message),
+            None => Failure::new("not_a_gateway", format!("{admin} answered HTTP {status}"))
                 .cause("that is no answer of an admin API: something else listens there, or a proxy is in between")
                 .fix("give --admin with the address that the gateway's --admin has"),
         };

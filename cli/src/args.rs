@@ -48,17 +48,40 @@ enum Command {
     /// Links to other clusters
     #[command(subcommand)]
     Link(verbs::link::Command),
+    /// Write the registry of a cluster to a file
+    Backup(verbs::backup::Backup),
+    /// Make a new gateway's data directory from a backup
+    Restore(verbs::backup::Restore),
+    /// The cluster's certificate authority: roots and their rotation
+    #[command(subcommand)]
+    Ca(verbs::ca::Command),
+    /// Refuse the certificates of an identity, or of one workload, from now on
+    Revoke(verbs::revoke::Revoke),
+    /// Accept revoked certificates again
+    Reinstate(verbs::revoke::Reinstate),
+    /// List the revocations of this cluster
+    Revocations(verbs::revoke::Revocations),
     /// Offer a service to linked clusters
     Export(verbs::export::Export),
     /// Stop offering a service to linked clusters
     Unexport(verbs::export::Unexport),
     /// List what this cluster exports, and to whom
     Exports(verbs::export::Exports),
+    /// Make services, exports and links what files say
+    Apply(verbs::apply::Args),
+    /// Show what applying files would change
+    Diff(verbs::diff::Args),
+    /// Print services, exports and links as documents that can be applied
+    Get(verbs::get::Args),
+    /// Delete a service, export or link, or those that files name
+    Delete(verbs::delete::Args),
+    /// Explain the fields of a kind of document
+    Explain(verbs::explain::Args),
     /// List services wherever they run, in this cluster and over links
     Services(verbs::services::Args),
     /// List the live workloads of this cluster
     Workloads(verbs::workloads::Args),
-    /// List the gateways of this cluster
+    /// List the gateways of this cluster, and take one out of use
     Gateways(verbs::gateways::Args),
     /// Show a service endpoint by endpoint, nearest first
     Resolve(verbs::resolve::Args),
@@ -80,9 +103,20 @@ impl Cli {
             Command::Sidecar(args) => args.run(),
             Command::Token(command) => done(command.run()),
             Command::Link(command) => done(command.run()),
+            Command::Backup(args) => done(args.run()),
+            Command::Restore(args) => done(args.run()),
+            Command::Ca(command) => done(command.run()),
+            Command::Revoke(args) => done(args.run()),
+            Command::Reinstate(args) => done(args.run()),
+            Command::Revocations(args) => done(args.run()),
             Command::Export(args) => done(args.run()),
             Command::Unexport(args) => done(args.run()),
             Command::Exports(args) => done(args.run()),
+            Command::Apply(args) => done(args.run()),
+            Command::Diff(args) => Ok(args.run()),
+            Command::Get(args) => done(args.run()),
+            Command::Delete(args) => done(args.run()),
+            Command::Explain(args) => done(args.run()),
             Command::Services(args) => done(args.run()),
             Command::Workloads(args) => done(args.run()),
             Command::Gateways(args) => done(args.run()),

@@ -69,11 +69,12 @@ impl Target {
                         .fix("give --admin URL and --ca FILE as well, or give a context file")
                         .into());
                 };
-                ContextFile { admin: admin.clone(), credential, ca: String::new() }
+                ContextFile { admin: admin.clone(), credential, ca: String::new(), also: Vec::new() }
             }
         };
         if let Some(admin) = &self.admin {
             file.admin = https(admin)?;
+            file.also = Vec::new();
         }
         if let Some(ca) = &self.ca {
             file.ca = String::from_utf8_lossy(&read_limited(ca, MAX_FILE)?).into_owned();
@@ -173,6 +174,7 @@ mod tests {
             admin: format!("https://{name}:7444"),
             credential: format!("secret-{name}"),
             ca: "PEM".into(),
+            also: vec![format!("https://{name}-2:7444")],
         }
     }
 
@@ -201,7 +203,8 @@ mod tests {
         let ca = setting.path("ca.pem", "OTHER");
         let target =
             Target { credential: Some(path), admin: Some("h:1/".into()), ca: Some(ca), context: None };
-        let expected = ContextFile { admin: "https://h:1".into(), ca: "OTHER".into(), ..file("iad") };
+        let expected =
+            ContextFile { admin: "https://h:1".into(), ca: "OTHER".into(), also: vec![], ..file("iad") };
         assert_eq!(setting.find(&target).unwrap().file, expected);
     }
 

@@ -42,6 +42,40 @@ impl Output {
     }
 }
 
+/// How a list that may be long is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// Columns for people and for grep; what is not there is a dash
+    #[default]
+    Table,
+    /// The admin API's JSON; with --all and --watch one object a line
+    Json,
+    /// The same as YAML; with --all and --watch one document each
+    Yaml,
+    /// The table with more columns
+    Wide,
+    /// The names only, one a line
+    Name,
+}
+
+/// The flag that chooses the format of a list.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct ListOutput {
+    /// How to write the result
+    #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT", default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// Writes `value` as one line of JSON.
+pub(crate) fn say_line(value: &impl Serialize) -> Result<()> {
+    say(&serde_json::to_string(value).context("cannot write JSON")?)
+}
+
+/// Writes `value` as one of many YAML documents.
+pub(crate) fn say_document(value: &impl Serialize) -> Result<()> {
+    say(&format!("---\n{}", serde_saphyr::to_string(value).context("cannot write YAML")?))
+}
+
 /// Whoever read standard output closed it: not an error, but the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("standard output is closed")]

@@ -98,6 +98,9 @@ fn every_example_configuration_is_right() {
     let mut checked = Vec::new();
     for entry in std::fs::read_dir(&examples).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let process = if name.starts_with("sidecar") { "sidecar" } else { "gateway" };
         let output = causeway(&[process, "--check", "--config", path.to_str().unwrap()], dir.path());
@@ -107,4 +110,47 @@ fn every_example_configuration_is_right() {
     checked.sort_unstable();
     checked.dedup();
     assert_eq!(checked, ["gateway", "sidecar"]);
+}
+
+/// Every example of documents is one that a gateway would take, and so is every example of a kind.
+#[test]
+fn every_example_document_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples");
+    let output = causeway(&["apply", "--check", "-f", examples.to_str().unwrap()], dir.path());
+    assert!(output.status.success(), "{output:?}");
+    assert!(!text(&output.stdout).starts_with("0 "), "{output:?}");
+    for kind in ["service", "export", "link"] {
+        let explained = text(&causeway(&["explain", kind], dir.path()).stdout);
+        let (_, example) = explained.split_once("\nExample:\n").unwrap();
+        let file = dir.path().join("example.yaml");
+        std::fs::write(&file, example).unwrap();
+        let output = causeway(&["apply", "--check", "-f", file.to_str().unwrap()], dir.path());
+        assert!(output.status.success(), "{kind}: {output:?}");
+    }
+}
+
+#[test]
+fn every_mistake_of_documents_is_told_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mesh.yaml");
+    let documents = "apiVersion: causeway/v1\nkind: Export\nmetadata: { name: a.b }\nspec:\n  to:\n    - PHX\n  too: 1\n\
+                     ---\nkind: Lnik\nmetadata: { name: phx }\n";
+    std::fs::write(&file, documents).unwrap();
+    let output = causeway(&["apply", "--check", "-f", file.to_str().unwrap()], dir.path());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = text(&output.stderr);
+    for part in [
+        "mesh.yaml:6: export/a.b: spec.to[0] \"PHX\"",
+        "mesh.yaml:7: ",
+        "did you mean \"to\"?",
+        "mesh.yaml:9: ",
+        "did you mean \"Link\"?",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    assert_eq!(told.matches("cause: ").count(), 4, "{told}");
+    // `diff` has a code of its own for failures
+    let output = causeway(&["diff", "-f", file.to_str().unwrap()], dir.path());
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }

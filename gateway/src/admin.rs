@@ -5,15 +5,19 @@
 //! read from the hub. Who may ask at all is decided here, by one bearer credential; TLS is the caller's.
 
 pub mod api;
+mod authority;
 mod check;
 mod error;
 mod exports;
 mod extract;
+pub(crate) mod findings;
+mod gateways;
 #[cfg(test)]
 mod golden;
 mod links;
 #[cfg(test)]
 mod live;
+mod resources;
 mod services;
 mod status;
 #[cfg(test)]
@@ -24,7 +28,7 @@ mod workloads;
 use crate::hub::Hub;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -47,18 +51,35 @@ pub(crate) fn router(hub: Hub, credential: String) -> Router {
     let routes = Router::new()
         .route("/v1/status", get(status::show))
         .route("/v1/services", get(services::list))
+        .route("/v1/services/{service}", get(services::show))
         .route("/v1/resolve/{service}", get(services::resolve))
         .route("/v1/workloads", get(workloads::list))
-        .route("/v1/gateways", get(status::gateways))
+        .route("/v1/gateways", get(gateways::list))
+        .route("/v1/gateways/{node}", get(gateways::show).delete(gateways::remove))
+        .route("/v1/gateways/{node}/drain", put(gateways::drain))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/links", get(links::list))
         .route("/v1/links/invite", post(links::invite))
         .route("/v1/links/accept", post(links::accept))
         .route("/v1/links/{cluster}", get(links::show).delete(links::remove))
+        .route("/v1/links/{cluster}/pause", put(links::pause))
+        .route("/v1/links/{cluster}/policy", put(links::policy))
         .route("/v1/exports", get(exports::list))
         .route("/v1/exports/{service}", put(exports::put).delete(exports::delete))
+        .route("/v1/backup", get(backup))
+        .route("/v1/ca", get(authority::show))
+        .route("/v1/ca/rotate", post(authority::rotate))
+        .route("/v1/ca/activate", post(authority::activate))
+        .route("/v1/ca/roots/{root}", delete(authority::drop_root))
+        .route(
+            "/v1/revocations",
+            get(authority::revocations).post(authority::revoke).delete(authority::reinstate),
+        )
         .route("/v1/check", get(check::run))
+        .route("/v1/apply", post(resources::apply).layer(DefaultBodyLimit::max(resources::MAX_BODY)))
+        .route("/v1/resources/{kind}", get(resources::list))
+        .route("/v1/resources/{kind}/{name}", get(resources::show).delete(resources::remove))
         .with_state(hub);
     guard(routes, credential)
 }
@@ -112,6 +133,19 @@ async fn no_method(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(128).collect();
     let message = format!("{path} does not take {method}: the header Allow says what it takes");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+}
+
+/// The registry as one file, as the leader has it.
+async fn backup(State(hub): State<Hub>, actor: Actor) -> Result<Response, ApiError> {
+    let current = hub.registry.current().await?;
+    let _ = hub.registry.wait_applied(current.revision(), CATCH_UP).await;
+    let registry = hub.registry.clone();
+    let made = tokio::task::spawn_blocking(move || registry.backup()).await;
+    let bytes = made
+        .map_err(|error| ApiError::of("internal", error))?
+        .map_err(|error| ApiError::of(error.reason(), error))?;
+    tracing::info!(bytes = bytes.len(), by = actor.0, "a backup was taken");
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
 /// Makes a change of intent, and waits a little until this replica shows it.

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 const MAX_FILE: u64 = 64 * 1024;
 /// The longest name of a context, in characters.
 const MAX_NAME: usize = 63;
+/// The most gateways that a context names beside the first.
+pub(crate) const MAX_ALSO: usize = 15;
 /// How context files end.
 const EXTENSION: &str = "toml";
 
@@ -28,6 +30,9 @@ pub struct ContextFile {
     pub credential: String,
     /// The root certificates that the API's certificate must lead to, as PEM.
     pub ca: String,
+    /// The admin APIs of further gateways of the cluster, for when the first does not answer: `https://HOST:PORT` each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
 }
 
 impl fmt::Debug for ContextFile {
@@ -95,10 +100,18 @@ impl ContextFile {
             file.reject("credential", "required, but missing or empty");
         }
         let ca = file.required::<String>("ca");
+        let also = file.list::<String>("also");
+        if also.len() > MAX_ALSO || also.iter().any(|admin| !admin.starts_with("https://")) {
+            file.reject(
+                "also",
+                format!("write a list of up to {MAX_ALSO} addresses, each https://HOST:PORT"),
+            );
+        }
+        let also: Vec<String> = also.iter().map(|admin| admin.trim_end_matches('/').to_owned()).collect();
         let parts = admin.zip(credential).zip(ca);
         let context = parts.map(|((admin, credential), ca)| {
             let credential = credential.into_exposed().trim().to_owned();
-            Self { admin: admin.trim_end_matches('/').to_owned(), credential, ca }
+            Self { admin: admin.trim_end_matches('/').to_owned(), credential, ca, also }
         });
         Ok(file.build(context)?)
     }
@@ -195,6 +208,7 @@ mod tests {
             admin: "https://127.0.0.1:7444".into(),
             credential: "s3cret".into(),
             ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(),
+            also: vec!["https://127.0.0.2:7444".into()],
         }
     }
 
@@ -212,11 +226,16 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_and_the_credential_is_not_shown() {
-        let text = "admin = \"http://h:1\"\ncredentail = \"s3cret\"";
+        let text = "admin = \"http://h:1\"\ncredentail = \"s3cret\"\nalso = [\"http://h:2\"]";
         let error = ContextFile::parse(Path::new("iad.toml"), text).unwrap_err().to_string();
-        for part in
-            ["admin = ", "write https://HOST:PORT", "credentail", "credential: required", "ca: required"]
-        {
+        for part in [
+            "admin = ",
+            "write https://HOST:PORT",
+            "also",
+            "credentail",
+            "credential: required",
+            "ca: required",
+        ] {
             assert!(error.contains(part), "{part} is not in {error}");
         }
         assert!(!error.contains("s3cret"), "{error}");

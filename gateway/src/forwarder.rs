@@ -7,14 +7,16 @@
 mod counters;
 mod probing;
 mod route;
+mod sharded;
 mod source;
+mod sources;
 mod tables;
 mod target;
 mod worker;
 
 pub use counters::{Counters, DropReason, ForwarderCollector, Totals};
 pub use source::{Class, SourceLimits};
-pub use tables::{Inputs, LinkRoute, ServiceRoute};
+pub use tables::{Inputs, LinkRoute, Links, ServiceRoute, Services, Siblings};
 
 use causeway_model::{ClusterId, NodeId, WorkloadId};
 use causeway_runtime::{BindError, Tasks, bind_error};
@@ -189,7 +191,7 @@ impl BoundForwarder {
         let shared = Arc::new(Shared {
             started: Instant::now(),
             tables: arc_swap::ArcSwap::from_pointee(Tables::empty(&fixed)),
-            inputs: Mutex::new(Inputs::new(cluster)),
+            inputs: Mutex::new(Inputs::new(&fixed)),
             dirty: Notify::new(),
             strangers: Strangers::new(seed, &fixed.limits),
             cookie_secret,
@@ -228,13 +230,13 @@ impl Forwarder {
 
     /// Takes packets of an authenticated control connection from `addr` at a gateway's rate until the guard is dropped.
     pub fn admit_control(&self, addr: SocketAddr) -> ControlAdmission {
-        self.update(|inputs| *inputs.control.entry(addr).or_insert(0) += 1);
+        self.update(|inputs| inputs.sources.hold(addr));
         ControlAdmission { forwarder: self.clone(), addr }
     }
 
     /// Forgets a workload at once: its packets are dropped, and it must probe anew.
     pub fn forget(&self, workload: WorkloadId) {
-        self.update(|inputs| inputs.admitted.retain(|_, source| source.class != Class::Workload(workload)));
+        self.update(|inputs| inputs.sources.forget(workload));
     }
 
     /// The workloads that were heard from in the last `within`.
@@ -325,54 +327,21 @@ impl Forwarder {
 
     fn admit(&self, Event::Admit { addr, class, listener }: Event) {
         let now_ms = self.shared.millis(Instant::now());
-        let mut inputs = self.shared.inputs();
-        if inputs.admitted.len() >= MAX_ADMITTED && !inputs.admitted.contains_key(&addr) {
-            return;
-        }
-        if matches!(class, Class::Workload(_))
-            && let Some(old) = inputs.workload_at.insert(class, addr).filter(|old| *old != addr)
-        {
-            inputs.admitted.remove(&old);
-        }
-        let ports = |source: &&Arc<Source>| source.class == class;
-        if matches!(class, Class::Link(..) | Class::Sibling(_))
-            && inputs.admitted.values().filter(ports).count() >= MAX_PORTS
-        {
-            // a gateway that was started anew has new ports, and those of its old process are silent
-            let oldest =
-                inputs.admitted.values().filter(ports).min_by_key(|source| source.last_seen_ms.load(Relaxed));
-            let oldest = oldest.map(|source| source.addr);
-            inputs.admitted.retain(|other, _| Some(*other) != oldest);
-        }
-        let source = Source::new(addr, class, listener, now_ms, &self.shared.fixed.limits);
-        inputs.admitted.insert(addr, Arc::new(source));
-        drop(inputs);
+        self.shared.inputs().admit(addr, class, listener, now_ms);
         self.shared.dirty.notify_one();
     }
 
     fn sweep(&self) {
         let now_ms = self.shared.millis(Instant::now());
-        let mut inputs = self.shared.inputs();
-        let before = inputs.admitted.len();
-        inputs
-            .admitted
-            .retain(|_, source| now_ms.saturating_sub(source.last_seen_ms.load(Relaxed)) < FORGET_MS);
-        let changed = inputs.admitted.len() != before;
-        if changed {
-            let Inputs { workload_at, admitted, .. } = &mut *inputs;
-            workload_at.retain(|_, addr| admitted.contains_key(addr));
-        }
-        drop(inputs);
-        if changed {
+        let Some(since_ms) = now_ms.checked_sub(FORGET_MS) else { return };
+        if self.shared.inputs().sources.expire(since_ms) {
             self.shared.dirty.notify_one();
         }
     }
 
     fn publish(&self) {
         let old = self.shared.tables.load_full();
-        let inputs = self.shared.inputs().clone();
-        let now_ms = self.shared.millis(Instant::now());
-        let tables = Tables::build(&self.shared.fixed, &inputs, Some(&old), now_ms);
+        let tables = Tables::build(&self.shared.fixed, &self.shared.inputs(), Some(&old));
         self.shared.admitted.store(tables.workloads.len() as u64, Relaxed);
         self.shared.tables.store(Arc::new(tables));
     }
@@ -387,14 +356,7 @@ pub struct ControlAdmission {
 
 impl Drop for ControlAdmission {
     fn drop(&mut self) {
-        self.forwarder.update(|inputs| {
-            if let Some(count) = inputs.control.get_mut(&self.addr) {
-                *count -= 1;
-                if *count == 0 {
-                    inputs.control.remove(&self.addr);
-                }
-            }
-        });
+        self.forwarder.update(|inputs| inputs.sources.release(self.addr));
     }
 }
 

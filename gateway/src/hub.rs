@@ -2,40 +2,58 @@
 //!
 //! The hub owns the soft state of the process and answers every question about services and workloads from memory. It
 //! does no I/O itself: sessions with sidecars, siblings and linked clusters feed it and hear of changes through
-//! [`Hub::changes`]. Its parts: `hub/answers.rs` composes views, `hub/feed.rs` takes what sessions hear, `hub/drive.rs` runs the clocks
+//! [`Hub::changes`]. Its parts: `hub/answers.rs` composes views, `hub/index.rs` knows which
+//! services there are and which changed, `hub/feed.rs` takes what sessions hear, `hub/drive.rs` runs the clocks
 //! and keeps the forwarder's tables, `hub/sessions.rs` says how many connections there may be, `hub/metrics.rs` what sessions
 //! count.
 
 mod answers;
+mod behind;
 mod drive;
 mod feed;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod index;
+mod lost;
 mod metrics;
 mod sessions;
+mod trust;
 
+pub(crate) use behind::Lag;
 pub(crate) use drive::{cluster_addrs, drive, link_addrs};
 pub(crate) use feed::RefusedOffers;
+#[cfg(test)]
+pub(crate) use index::names_from;
+pub(crate) use index::{News, Position};
 pub(crate) use metrics::Meter;
 pub(crate) use sessions::{MAX_SESSIONS, MAX_STRANGERS, TooMany};
+pub(crate) use trust::{RootId, root_id};
 
 use crate::bucket::Bucket;
+use crate::disk::DiskWatch;
 use crate::forwarder::Forwarder;
+use crate::links::{Bulletin, Health};
 use crate::node::{Node, NodeError};
+use crate::siblings::Siblings;
 use causeway_catalog::{Catalog, Command, CommandBody};
-use causeway_federation::{EndpointCache, Exporter, ImportRules, InstanceWatch, PeerImports, UseSet};
+use causeway_federation::{
+    EndpointCache, Exporter, ImportRules, InstanceWatch, PeerImports, StalePolicy, UseSet,
+};
 use causeway_identity::ClusterCa;
-use causeway_model::{ClusterId, Epoch, NodeId, ServiceName, WorkloadId};
+use causeway_model::{ClusterId, Epoch, HostPort, NodeId, ServiceName, WorkloadId};
 use causeway_presence::{Incarnation, Presence, PresenceConfig};
 use causeway_runtime::{Drain, Tasks};
 use causeway_store::{ProposeError, Proposed, Registry};
 use causeway_transport::gateway::GatewayEndpoint;
+use behind::Behind;
+use lost::Lost;
 use metrics::SessionMetrics;
 use sessions::Sessions;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, broadcast};
+use trust::Reports;
 
 /// How many changes a session may lag behind before it looks at everything anew.
 const CHANGES: usize = 4096;
@@ -62,15 +80,21 @@ pub(crate) enum Change {
 
 /// The soft state about one linked cluster.
 pub(crate) struct Peer {
+    /// What is taken of it.
+    rules: ImportRules,
     pub(crate) imports: PeerImports,
     pub(crate) endpoints: EndpointCache,
     pub(crate) exporter: Exporter,
     /// Gateways of it with an open control connection, and how many.
     pub(crate) sessions: BTreeMap<NodeId, usize>,
+    /// The gateway that said hello last, and by how many seconds its clock was ahead of this one's then.
+    pub(crate) clock: Option<(NodeId, i64)>,
     /// The release it last said it runs.
     pub(crate) release: Option<String>,
     /// What it offered and was refused.
     pub(crate) refused: RefusedOffers,
+    /// Which directions between its gateways and this cluster's work.
+    pub(crate) health: Health,
     /// How often what it says of itself may still go into the registry.
     facts: Bucket,
 }
@@ -85,6 +109,14 @@ pub(crate) struct Soft {
     /// Control connections of sidecars to this gateway.
     pub(crate) attached: BTreeMap<WorkloadId, usize>,
     sessions: Sessions,
+    /// Whom the sidecars of those connections trust.
+    reports: Reports,
+    /// How the cluster's other gateways are doing.
+    pub(crate) siblings: Siblings,
+    /// Whether this replica follows them.
+    pub(crate) behind: Behind,
+    /// Workloads that went without a goodbye.
+    pub(crate) lost: Lost,
 }
 
 pub(crate) struct Inner {
@@ -93,16 +125,23 @@ pub(crate) struct Inner {
     pub(crate) forwarder: Forwarder,
     pub(crate) endpoint: GatewayEndpoint,
     pub(crate) incarnation: Incarnation,
+    /// Whether what must be kept can be written.
+    pub(crate) disk: Arc<DiskWatch>,
+    /// Where the admin API listens, once it does.
+    pub(crate) admin: OnceLock<HostPort>,
     started: Instant,
     pub(crate) tasks: Tasks,
     pub(crate) drain: Drain,
     pub(crate) metrics: SessionMetrics,
     soft: Mutex<Soft>,
+    index: index::Index,
     changes: broadcast::Sender<Change>,
     /// Presence has something to send, or a deadline changed.
     pub(crate) presence_work: Notify,
     /// The forwarder's tables may be out of date.
     pub(crate) tables_work: Notify,
+    /// What this gateway says of its links to the others of the cluster.
+    pub(crate) bulletin: Bulletin,
 }
 
 /// A handle on what a gateway knows; cheap to clone.
@@ -117,6 +156,18 @@ impl std::ops::Deref for Hub {
     }
 }
 
+/// What is taken of a linked cluster, and what becomes of it while the link is silent.
+fn import_rules(link: &causeway_catalog::Link) -> ImportRules {
+    let stale = match link.stale {
+        causeway_catalog::StalePolicy::ServeLast => StalePolicy::ServeLast,
+        causeway_catalog::StalePolicy::EjectAfter { seconds } => {
+            StalePolicy::EjectAfter(Duration::from_secs(seconds.into()))
+        }
+        causeway_catalog::StalePolicy::Fence => StalePolicy::Fence,
+    };
+    ImportRules { stale, ..ImportRules::new(link.peer.clone()) }
+}
+
 impl Hub {
     pub(crate) fn new(
         node: Node,
@@ -125,7 +176,7 @@ impl Hub {
         endpoint: GatewayEndpoint,
         (tasks, drain): (Tasks, Drain),
     ) -> Self {
-        let incarnation = Incarnation(causeway_runtime::clock::unix_now_ms());
+        let incarnation = Incarnation(node.incarnation());
         let presence = Presence::new(node.id(), incarnation, PresenceConfig::default(), Instant::now());
         let soft = Soft {
             presence,
@@ -135,21 +186,30 @@ impl Hub {
             members: BTreeSet::new(),
             attached: BTreeMap::new(),
             sessions: Sessions::default(),
+            reports: Reports::default(),
+            siblings: Siblings::new(Instant::now()),
+            behind: Behind::default(),
+            lost: Lost::default(),
         };
+        let disk = Arc::new(DiskWatch::new(node.dirs()));
         Self(Arc::new(Inner {
+            disk,
             node,
             registry,
             forwarder,
             endpoint,
             incarnation,
+            admin: OnceLock::new(),
             started: Instant::now(),
             tasks,
             drain,
             metrics: SessionMetrics::default(),
             soft: Mutex::new(soft),
+            index: index::Index::default(),
             changes: broadcast::Sender::new(CHANGES),
             presence_work: Notify::new(),
             tables_work: Notify::new(),
+            bulletin: Bulletin::default(),
         }))
     }
 
@@ -175,14 +235,20 @@ impl Hub {
 
     /// Tells every session of `change`.
     pub(crate) fn tell(&self, change: Change) {
-        // nobody listens while there is no session
-        let _ = self.changes.send(change);
+        match change {
+            Change::Service(service) => self.tell_changed(vec![service]),
+            other => self.send(other),
+        }
     }
 
+    /// Tells every session that the offers of `services` changed.
     pub(crate) fn tell_services(&self, services: impl IntoIterator<Item = ServiceName>) {
-        for service in services {
-            self.tell(Change::Service(service));
-        }
+        self.tell_changed(services.into_iter().collect());
+    }
+
+    fn send(&self, change: Change) {
+        // nobody listens while there is no session
+        let _ = self.changes.send(change);
     }
 
     /// Proposes a change to the registry, on behalf of `by`.
@@ -216,14 +282,17 @@ impl Hub {
     }
 
     fn new_peer(&self, link: &causeway_catalog::Link) -> Peer {
-        let rules = ImportRules::new(link.peer.clone());
+        let rules = import_rules(link);
         Peer {
+            rules: rules.clone(),
             endpoints: EndpointCache::new(&rules),
             imports: PeerImports::new(rules),
             exporter: Exporter::new(Epoch(self.incarnation.0)),
             sessions: BTreeMap::new(),
+            clock: None,
             release: None,
             refused: RefusedOffers::default(),
+            health: Health::new((self.node.cluster(), self.node.id()), &link.peer),
             facts: Bucket::new(FACTS_EVERY, FACTS_BURST),
         }
     }

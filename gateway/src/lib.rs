@@ -5,20 +5,27 @@
 //! operators ([`admin`]). What it knows is in one place, the `hub`.
 
 pub mod admin;
+mod authority;
 mod bucket;
 pub mod config;
 pub mod context;
 mod control;
+pub mod disk;
 pub mod forwarder;
 mod hub;
 mod instance;
 mod links;
+mod members;
 mod node;
+mod operator;
 mod peers;
 mod renew;
+pub mod restore;
 mod server;
+mod siblings;
 mod start;
 mod tokens;
+mod trusted;
 mod watched;
 
 pub use config::{GatewayConfig, GatewayOptions};

@@ -3,6 +3,7 @@
 //! ```text
 //! DATA-DIR/lock           held while a process runs
 //! DATA-DIR/node.json      cluster, node id, role, roots, the gateways it joined
+//! DATA-DIR/incarnation    the number of the last start
 //! DATA-DIR/identity.pem   key and SVID (0600)
 //! DATA-DIR/join-key.der   the key that it asks to join with, until it has joined (0600)
 //! DATA-DIR/seal.key       the key that seals the certificate authority's key (0600; not for forwarders)
@@ -13,11 +14,11 @@ mod files;
 mod first;
 mod join;
 
-pub(crate) use files::Files;
+pub(crate) use files::{Files, encode_roots};
 
 use crate::config::{Audience, GatewayConfig};
 use causeway_identity::{
-    BundleStore, ClusterCa, IdentityError, KeyPair, SealKey, Sealed, Svid, SvidSource, TrustBundle,
+    BundleStore, CaKey, ClusterCa, IdentityError, KeyPair, SealKey, Sealed, Svid, SvidSource, TrustBundle,
 };
 use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, HostPort, Locality, NodeId, SpiffeId};
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,7 @@ struct Inner {
     svid: SvidSource,
     seal: Option<SealKey>,
     files: Files,
+    incarnation: u64,
 }
 
 /// This gateway; cheap to clone.
@@ -170,14 +172,18 @@ impl Node {
         let bundles = BundleStore::new();
         bundles.set(bundle).map_err(NodeError::identity("the cluster's root certificates"))?;
         let facts = facts(file.node);
-        Ok((
-            Self(Arc::new(Inner { roots, facts, bundles, svid: SvidSource::new(svid), seal, files, file })),
-            init,
-        ))
+        let incarnation = files.next_incarnation(causeway_runtime::clock::unix_now_ms())?;
+        let svid = SvidSource::new(svid);
+        Ok((Self(Arc::new(Inner { roots, facts, bundles, svid, seal, files, file, incarnation })), init))
     }
 
     pub(crate) fn id(&self) -> NodeId {
         self.0.file.node
+    }
+
+    /// The number of this start, greater than that of every earlier one.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.0.incarnation
     }
 
     /// Says on disk that the first start is complete.
@@ -187,6 +193,11 @@ impl Node {
 
     pub(crate) fn registry_dir(&self) -> std::path::PathBuf {
         self.0.files.registry_dir()
+    }
+
+    /// The directories that this gateway writes into, the data directory first.
+    pub(crate) fn dirs(&self) -> Vec<std::path::PathBuf> {
+        vec![self.0.files.dir().to_owned(), self.registry_dir()]
     }
 
     pub(crate) fn cluster(&self) -> &ClusterFacts {
@@ -226,6 +237,12 @@ impl Node {
 
     pub(crate) fn seal(&self) -> Option<&SealKey> {
         self.0.seal.as_ref()
+    }
+
+    /// SHA-256 of the root that this gateway's SVID chains to; zeros when no root of the bundle does.
+    pub(crate) fn own_root(&self) -> [u8; 32] {
+        let bundle = self.bundles().get(&self.cluster().trust_domain);
+        bundle.and_then(|bundle| bundle.root_of(self.svid().current().chain())).unwrap_or_default()
     }
 
     /// The SPIFFE ID of this gateway.
@@ -268,7 +285,20 @@ impl Node {
             seal.open(&sealed, &seal_context(self.cluster())).map_err(|error| failed(error.to_string()))?;
         let root =
             ca.active_root_der().ok_or_else(|| failed("the registry has no root certificate".into()))?;
-        ClusterCa::from_parts(root, &key).map_err(|error| failed(error.to_string()))
+        let key = CaKey::from_der(&key).map_err(|error| failed(error.to_string()))?;
+        let domain = &self.cluster().trust_domain;
+        ClusterCa::from_chain(domain, ca.chain.clone(), key, root.to_vec(), SystemTime::now())
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    /// The private key of a certificate authority (PKCS#8, RFC 5208) as the registry holds it.
+    pub(crate) fn seal_ca_key(&self, key: &[u8]) -> Result<Vec<u8>, NodeError> {
+        let cluster = self.cluster().name.to_string();
+        let failed = |cause: String| NodeError::Seal { cluster: cluster.clone(), cause };
+        let seal = self.seal().ok_or_else(|| failed("this gateway has no seal key".into()))?;
+        let sealed =
+            seal.seal(key, &seal_context(self.cluster())).map_err(|error| failed(error.to_string()))?;
+        causeway_wire::codec::to_vec(&sealed).map_err(|error| failed(error.to_string()))
     }
 
     /// Replaces this gateway's SVID, in memory and on disk.

@@ -5,14 +5,19 @@
 
 mod dial;
 mod serve;
+mod silence;
 
-use causeway_model::{GatewayFacts, NodeId};
+use crate::hub::Hub;
+use crate::siblings::STATUS_EVERY;
+use causeway_catalog::CommandBody;
+use causeway_model::{GatewayFacts, NodeId, SpiffeRole};
 use causeway_presence::{Incarnation, Message};
 use causeway_runtime::Tasks;
 use causeway_store::{CallError, CallFuture, PeerCalls};
-use causeway_transport::{Connection, FrameReader, FrameWriter, close, close_reason_text};
+use causeway_transport::{Connection, FrameReader, FrameWriter, close, close_reason_text, peer_identity};
 use causeway_wire::CloseCode;
-use causeway_wire::peer::{Call, Method, PeerMessage, Presence, UpdateFacts};
+use causeway_wire::peer::{Call, Method, PeerHello, PeerMessage, Presence, UpdateFacts};
+use causeway_wire::view::VersionInfo;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +34,8 @@ struct Link {
     presence: mpsc::Sender<Message>,
     /// The process at the other end, once it has said so.
     incarnation: Option<Incarnation>,
+    /// Told when there is reason to think that nobody is at the other end.
+    doubt: Arc<Notify>,
 }
 
 struct Inner {
@@ -62,9 +69,19 @@ impl Peers {
         self.links().get(&node).map(|link| link.connection.clone())
     }
 
-    fn set(&self, node: NodeId, connection: Connection, presence: mpsc::Sender<Message>) {
-        self.links().insert(node, Link { connection, presence, incarnation: None });
+    /// A connection to `node` stands. What is returned is told when it should be doubted.
+    fn set(&self, node: NodeId, connection: Connection, presence: mpsc::Sender<Message>) -> Arc<Notify> {
+        let doubt = Arc::<Notify>::default();
+        self.links().insert(node, Link { connection, presence, incarnation: None, doubt: doubt.clone() });
         self.0.changed.send_modify(|count| *count += 1);
+        doubt
+    }
+
+    /// `node` dials anew: it has lost the connection that it had dialled, and may have lost ours.
+    fn doubt(&self, node: NodeId) {
+        if let Some(link) = self.links().get(&node) {
+            link.doubt.notify_one();
+        }
     }
 
     fn unset(&self, node: NodeId, connection: &Connection) {
@@ -177,15 +194,35 @@ impl PeerCalls for Peers {
     }
 }
 
-/// Writes presence to a sibling until its queue or the connection ends.
-async fn write_presence(connection: Connection, mut queue: mpsc::Receiver<Message>) {
+/// Writes presence, status and what is known of links to a sibling until its queue or the connection ends.
+async fn write_presence(hub: Hub, connection: Connection, mut queue: mpsc::Receiver<Message>) {
     let Ok(stream) = connection.open_uni().await else { return };
     let mut writer = FrameWriter::new(stream);
-    while let Some(message) = queue.recv().await {
-        let Ok(body) = causeway_wire::codec::to_vec(&message) else { continue };
-        if writer.send(&PeerMessage::from(Presence { body })).await.is_err() {
+    let hello = PeerHello {
+        version: VersionInfo::current(),
+        node: hub.node.id(),
+        commands: CommandBody::KNOWN.to_vec(),
+    };
+    let mut next = Some(PeerMessage::from(hello));
+    let mut status = tokio::time::interval(STATUS_EVERY);
+    // a forwarder holds no links
+    let holds_links = peer_identity(&connection).is_ok_and(|id| matches!(id.role(), SpiffeRole::Gateway(_)));
+    let mut links = hub.bulletin.subscribe();
+    loop {
+        if let Some(message) = next.take()
+            && writer.send(&message).await.is_err()
+        {
             return;
         }
+        next = tokio::select! {
+            message = queue.recv() => match message {
+                Some(message) => causeway_wire::codec::to_vec(&message).ok().map(|body| Presence { body }.into()),
+                None => return,
+            },
+            // what is missed is said again in a moment
+            said = links.recv(), if holds_links => said.ok().map(|reports| PeerMessage::PairReports((*reports).clone())),
+            _ = status.tick() => Some(hub.own_status().into()),
+        };
     }
 }
 

@@ -1,6 +1,7 @@
-//! This gateway's own SVID: renewed at two thirds of its life.
+//! This gateway's own SVID: renewed at two thirds of its life, and when the cluster signs with another root.
 
-use crate::hub::Hub;
+use crate::authority::renew_for;
+use crate::hub::{Hub, root_id};
 use crate::peers::Peers;
 use causeway_identity::KeyPair;
 use causeway_model::GatewayRole;
@@ -12,10 +13,13 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Renews until the process stops.
 pub(crate) async fn keep(hub: Hub, peers: Peers) {
-    let stop = hub.tasks.token();
+    let (mut watch, stop) = (hub.node.bundles().changes(), hub.tasks.token());
     loop {
         let svid = hub.node.svid().current();
-        let mut wait = svid.renew_at().duration_since(SystemTime::now()).unwrap_or_default();
+        let mut wait = svid.renewal_due().duration_since(SystemTime::now()).unwrap_or_default();
+        if renew_for(&hub.catalog(), root_id(&hub.node.own_root())).is_some() {
+            wait = Duration::ZERO;
+        }
         if wait.is_zero() {
             wait = match renew(&hub, &peers).await {
                 Ok(()) => {
@@ -28,13 +32,15 @@ pub(crate) async fn keep(hub: Hub, peers: Peers) {
                         expires_in_seconds = left,
                         "this gateway's SVID could not be renewed: {cause}"
                     );
-                    AGAIN
+                    if left == 0 { AGAIN } else { AGAIN.min(Duration::from_secs(5)) }
                 }
             };
         }
         tokio::select! {
             // the wall clock may be set meanwhile: look again from time to time
             () = tokio::time::sleep(wait.min(Duration::from_secs(300))) => {}
+            // the cluster may sign with another root now
+            _ = watch.changed() => {}
             () = stop.cancelled() => return,
         }
     }

@@ -7,6 +7,7 @@
 
 use crate::hub::{Hub, MAX_SESSIONS, MAX_STRANGERS};
 use crate::peers::Peers;
+use crate::trusted::distrusted;
 use crate::{control, links};
 use causeway_model::{GatewayRole, NodeId, SpiffeId, SpiffeRole, TrustDomain};
 use causeway_transport::{Connection, Incoming, PeerError, alpn, close, close_reason_text, peer_identity};
@@ -144,19 +145,24 @@ async fn dispatch(hub: &Hub, peers: &Peers, connection: &Connection) -> Result<(
         }
         _ => None,
     };
-    match (protocol, caller) {
-        (Protocol::Link, Caller::Gateway(id)) => {
-            links::serve(hub.clone(), connection.clone(), Some(id)).await
+    let serving = async {
+        match (protocol, caller) {
+            (Protocol::Link, Caller::Gateway(id)) => {
+                links::serve(hub.clone(), connection.clone(), Some(id)).await
+            }
+            (Protocol::Link, _) => links::serve(hub.clone(), connection.clone(), None).await,
+            (Protocol::Raft, Caller::Sibling(node, role)) => peers.serve(hub, connection, node, role).await,
+            (Protocol::Raft, _) => peers.serve_stranger(hub, connection).await,
+            (Protocol::Control, Caller::Workload(id)) => {
+                control::serve(hub.clone(), connection.clone(), Some(id)).await
+            }
+            (Protocol::Control, _) => control::serve(hub.clone(), connection.clone(), None).await,
         }
-        (Protocol::Link, _) => links::serve(hub.clone(), connection.clone(), None).await,
-        (Protocol::Raft, Caller::Sibling(node, role)) => peers.serve(hub, connection, node, role).await,
-        (Protocol::Raft, _) => peers.serve_stranger(hub, connection).await,
-        (Protocol::Control, Caller::Workload(id)) => {
-            control::serve(hub.clone(), connection.clone(), Some(id)).await
-        }
-        (Protocol::Control, _) => control::serve(hub.clone(), connection.clone(), None).await,
+    };
+    tokio::select! {
+        () = serving => Ok(()),
+        refused = distrusted(hub.node.bundles(), connection, protocol == Protocol::Link) => Err(refused),
     }
-    Ok(())
 }
 
 #[cfg(test)]

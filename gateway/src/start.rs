@@ -1,31 +1,27 @@
 //! Starting and stopping a gateway.
 
-use crate::admin;
 use crate::config::GatewayConfig;
-use crate::context::{ContextError, ContextFile, context_dir, context_path};
+use crate::disk;
 use crate::forwarder::{BoundForwarder, ForwarderCollector, ForwarderConfig, SourceLimits};
 use crate::hub::{self, Hub};
 use crate::node::Node;
 use crate::peers::{self, Peers};
-use crate::{links, renew, server};
+use crate::{authority, links, members, operator, renew, server};
 use anyhow::Context as _;
 use causeway_catalog::{Command, InitCluster, UpdateGateway};
-use causeway_identity::{ClientAuth, KeyPair, server_config, web_server_config};
+use causeway_identity::{ClientAuth, server_config};
 use causeway_model::GatewayRole;
 use causeway_runtime::{
-    Drain, DrainTrigger, Metrics, Readiness, ReadyGuard, Tasks, TelemetryServer, bind_tcp, control_runtime,
-    init_logs, serve_https, shutdown_signal,
+    Drain, DrainTrigger, Metrics, Readiness, ReadyGuard, Tasks, TelemetryServer, control_runtime, init_logs,
+    shutdown_signal,
 };
 use causeway_store::{Registry, StoreConfig};
 use causeway_transport::gateway::GatewayEndpoint;
 use causeway_wire::{CloseCode, alpn};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-/// How long the admin API's certificate lives; it is made anew at every start.
-const WEB_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the first round of probes may take.
 const PROBE_ROUND: Duration = Duration::from_millis(400);
 /// How long nothing may have been forwarded before a gateway that drains stops.
@@ -82,6 +78,7 @@ impl Gateway {
         })?;
         let listen = forwarder.local_addrs();
         let (node, init) = Node::open(&config, &listen).await?;
+        disk::prove(&config.data_dir)?;
         let (own, sockets) = forwarder.own().context("the overlay sockets")?;
         let forwarder = forwarder.start(node.cluster().id, node.id(), Node::random_secret(), &tasks)?;
         metrics.registry(|registry| {
@@ -105,6 +102,8 @@ impl Gateway {
         if let Some(init) = init {
             found(&node, &registry, init).await?;
         }
+        // a database that is there may open without a write; not before now, so that no file of ours looks like half a start
+        disk::prove(&node.registry_dir())?;
         let (drain, drained) = Drain::new();
         let hub = Hub::new(node, registry, forwarder, endpoint, (tasks, drained));
         let gateway = Self { hub, drain, readiness, listen, admin: None, telemetry: None };
@@ -123,7 +122,10 @@ impl Gateway {
         tasks.spawn_critical("control server", server::run(hub.clone(), peers.clone()));
         tasks.spawn_critical("gateways of the cluster", peers::keep(hub.clone(), peers.clone()));
         hub::drive(hub, peers);
+        tasks.spawn_critical("registry members", members::keep(hub.clone()));
         tasks.spawn_critical("own SVID", renew::keep(hub.clone(), peers.clone()));
+        tasks.spawn_critical("certificate authority", authority::keep(hub.clone()));
+        tasks.spawn_critical("disk", hub.disk.clone().keep(self.readiness.clone(), tasks.token()));
         tasks.spawn_critical("registry failure", watch_registry(hub.clone()));
         links::start(hub);
         metrics.registry(|registry| {
@@ -138,7 +140,7 @@ impl Gateway {
         wait_for_registry(hub).await?;
         tasks.spawn("own facts", publish_facts(hub.clone(), peers.clone()));
         if let Some(addr) = config.admin {
-            self.admin = self.serve_admin(config, addr)?;
+            self.admin = operator::serve(hub, config, addr)?;
         }
         self.become_ready(booting);
         Ok(self)
@@ -169,55 +171,6 @@ impl Gateway {
             drop(booting);
             tracing::info!(cluster = %hub.node.cluster().name, node = %hub.node.id(), "the gateway is ready");
         });
-    }
-
-    fn serve_admin(&self, config: &GatewayConfig, addr: SocketAddr) -> anyhow::Result<Option<SocketAddr>> {
-        let hub = &self.hub;
-        let (Some(credential), GatewayRole::Gateway) = (hub.node.credential(), hub.node.role()) else {
-            tracing::warn!("a forwarder holds no signing key and serves no admin API: --admin is ignored");
-            return Ok(None);
-        };
-        let listener = bind_tcp("admin API (HTTPS)", "--admin", addr)?;
-        let local = listener.local_addr()?;
-        let key = KeyPair::generate()?;
-        let names =
-            vec![local.ip().to_string(), "localhost".into(), format!("{}.gateway.mesh", hub.node.id())];
-        let ca = hub.ca()?;
-        let chain = ca.sign_web(&key.csr()?, &names, SystemTime::now(), WEB_TTL)?;
-        let tls = web_server_config(chain, &key)?;
-        let router = admin::router(hub.clone(), credential.clone());
-        let token = hub.tasks.token();
-        hub.tasks.spawn_critical("admin API", serve_https(listener, tls, router, token));
-        self.write_context(config, local, credential);
-        Ok(Some(local))
-    }
-
-    /// Writes the CLI context: the cluster's first gateway under the cluster's name, every other one only when it is told
-    /// a name.
-    fn write_context(&self, config: &GatewayConfig, admin: SocketAddr, credential: String) {
-        let hub = &self.hub;
-        let joined = config.join.is_some() || hub.node.seeds().iter().all(|seed| seed.node != hub.node.id());
-        let name = match &config.context {
-            Some(name) => name.clone(),
-            None if joined => return,
-            None => hub.node.cluster().name.to_string(),
-        };
-        let ca = hub
-            .own_bundle(&hub.catalog())
-            .roots
-            .iter()
-            .map(|root| causeway_identity::certificate_pem(root))
-            .collect();
-        let context = ContextFile { admin: format!("https://{admin}"), credential, ca };
-        let path = context_dir(|name| std::env::var_os(name)).and_then(|dir| context_path(&dir, &name));
-        match path
-            .and_then(|path| keep_other(&path, &context).and_then(|()| context.write(&path)).map(|()| path))
-        {
-            Ok(path) => tracing::info!(context = name, path = %path.display(), "CLI context written"),
-            Err(error) => {
-                tracing::warn!(context = name, %error, "the CLI context could not be written; use --admin and --credential")
-            }
-        }
     }
 
     /// The overlay's addresses.
@@ -256,17 +209,6 @@ impl Gateway {
         }
         Ok(())
     }
-}
-
-/// A context of the same name that leads to another cluster is kept beside the new one.
-fn keep_other(path: &Path, context: &ContextFile) -> Result<(), ContextError> {
-    let Ok(old) = ContextFile::read(path) else { return Ok(()) };
-    if old.ca == context.ca {
-        return Ok(());
-    }
-    let kept = path.with_extension("toml.old");
-    tracing::warn!(kept = %kept.display(), "a CLI context of this name led to another cluster; it is kept under another name");
-    old.write(&kept)
 }
 
 /// Waits until no packets are forwarded any longer, for `grace` at most.

@@ -83,7 +83,7 @@ impl Request {
     }
 
     /// Path and query.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 

@@ -44,7 +44,11 @@ impl Server {
         let listener = bind_tcp("admin", "--admin", "127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let runtime = causeway_runtime::control_runtime(1).unwrap();
-        runtime.spawn(serve_https(listener, tls, router(), CancellationToken::new()));
+        let (keep, tls) = tokio::sync::watch::channel(tls);
+        runtime.spawn(async move {
+            let _keep = keep;
+            serve_https(listener, tls, router(), CancellationToken::new()).await
+        });
         Self { ca, addr, runtime }
     }
 
@@ -69,7 +73,16 @@ fn pem(ca: &ClusterCa) -> String {
 }
 
 fn api_at(admin: &str, credential: &str, ca: &str) -> Api {
-    let file = ContextFile { admin: admin.into(), credential: credential.into(), ca: ca.into() };
+    api_with_more(admin, &[], credential, ca)
+}
+
+fn api_with_more(admin: &str, also: &[&str], credential: &str, ca: &str) -> Api {
+    let file = ContextFile {
+        admin: admin.into(),
+        credential: credential.into(),
+        ca: ca.into(),
+        also: also.iter().map(|also| (*also).to_owned()).collect(),
+    };
     Api::new(Access { origin: "context iad".into(), path: PathBuf::new(), file }).unwrap()
 }
 
@@ -197,6 +210,26 @@ fn nobody_there_and_nobody_with_tls() {
     let refused = failure(api_at(&url, "x", &ca).get::<Value>("/v1/status"));
     assert_eq!(refused.reason, "refused");
     assert!(refused.message.contains(&url) && refused.fixes[0].contains("running"), "{refused:?}");
+}
+
+#[test]
+fn another_gateway_of_the_context_answers_when_the_first_cannot_be_reached() {
+    let server = Server::start();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = format!("https://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let there = format!("https://{}", server.addr);
+    let api = api_with_more(&gone, &[&there], "s3cret", &pem(&server.ca));
+    let got: Value = api.get("/v1/echo/a.b").unwrap();
+    assert_eq!((got["name"].as_str(), api.address()), (Some("a.b"), there.as_str()));
+    api.try_another();
+    assert_eq!(api.address(), gone);
+    let refused = failure(api_with_more(&gone, &[&gone], "x", &pem(&server.ca)).get::<Value>("/v1/status"));
+    assert_eq!(refused.reason, "refused");
+    assert!(refused.causes.iter().any(|cause| cause.contains("nor")), "{refused:?}");
+    let unauthorized =
+        failure(api_with_more(&there, &[&gone], "x", &pem(&server.ca)).get::<Value>("/v1/echo/a"));
+    assert_eq!(unauthorized.reason, "credential", "what was answered counts");
 }
 
 #[test]

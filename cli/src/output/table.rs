@@ -2,7 +2,7 @@
 
 use super::{or_dash, printable};
 use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table as Grid};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table as Grid, Width};
 use std::fmt;
 
 /// The space between columns.
@@ -16,10 +16,25 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table with these columns.
-    pub(crate) fn new<const N: usize>(header: [&str; N]) -> Self {
+    pub(crate) fn new<const N: usize>(header: [&'static str; N]) -> Self {
+        Self::with_header(header)
+    }
+
+    /// A table with columns whose number is known late.
+    pub(crate) fn with_header(header: impl IntoIterator<Item = &'static str>) -> Self {
         let mut table = Self::headless();
         table.grid.set_header(header);
         table
+    }
+
+    /// A table whose columns are at least this wide, which then are as wide as its own: portions of a table line up.
+    pub(crate) fn align(&mut self, widths: &mut Vec<u16>) {
+        let own = self.grid.column_max_content_widths();
+        widths.resize(widths.len().max(own.len()), 0);
+        for ((width, own), column) in widths.iter_mut().zip(own).zip(self.grid.column_iter_mut()) {
+            *width = own.max(*width);
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(*width + GAP)));
+        }
     }
 
     /// A table of names and values: facts about one thing.
@@ -32,8 +47,13 @@ impl Table {
 
     /// Adds a row; what is empty becomes a dash.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.add(cells);
+    }
+
+    /// Adds a row to a table whose number of columns is known late; what is empty becomes a dash.
+    pub(crate) fn add(&mut self, cells: impl IntoIterator<Item = String>) {
         let cell = |cell: String| or_dash(printable(&cell).replace('\n', " "));
-        self.grid.add_row(cells.map(cell));
+        self.grid.add_row(cells.into_iter().map(cell));
     }
 
     /// Adds a fact to a table without header.
@@ -72,6 +92,26 @@ NAME           PORTS           STALE
 payments.shop  80/http,81/tcp  -
 a.b            -               12s";
         assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn portions_line_up() {
+        let mut widths = Vec::new();
+        let mut first = Table::new(["NAME", "PORTS", "STALE"]);
+        first.row(["payments.shop".into(), "80/http".into(), "1".into()]);
+        first.align(&mut widths);
+        let mut second = Table::headless();
+        second.row(["a.b".into(), "80/http,81/tcp".into(), String::new()]);
+        second.align(&mut widths);
+        let mut third = Table::headless();
+        third.row(["c.d".into(), "1".into(), "2".into()]);
+        third.align(&mut widths);
+        let expected = "\
+NAME           PORTS    STALE
+payments.shop  80/http  1
+a.b            80/http,81/tcp  -
+c.d            1               2";
+        assert_eq!([first, second, third].map(|table| table.to_string()).join("\n"), expected);
     }
 
     #[test]

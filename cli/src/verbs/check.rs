@@ -13,21 +13,30 @@ use crate::output::{self, Output, Table};
 use anyhow::Result;
 use causeway_gateway::admin::api::Check;
 use finding::Finding;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const AFTER: &str = "\
 From here it looks at the context, the admin API and its certificate, the clocks, the releases, the socket buffers, and at the \
-gateway's UDP port with a QUIC handshake; the gateway adds what it sees: certificates, registry, gateways, links. A check is \
-ok, a warning (works, but not well), or failed. The exit code is 1 if any failed.
+gateway's UDP port with a QUIC handshake; the gateway adds what it sees: registry, disk, certificates, gateways, links, sidecars. \
+A check is ok, a warning (works, but not well), or failed. The exit code is 1 if any failed.
+
+With --data-dir it asks nobody, and looks at the files of a gateway on this machine that does not answer: whether a process has \
+them, whether they are there, readable and in order, and how much space is left. It changes nothing. Run it as the gateway's user \
+or as root.
 
 Examples:
   causeway check
   causeway check --context phx
+  causeway check --data-dir /var/lib/causeway
   causeway check -o json | jq '.[] | select(.state != \"ok\")'";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
+    /// Look at the files of a gateway on this machine, which need not run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "admin", "credential", "ca"])]
+    data_dir: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -36,7 +45,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let checks = look(self.target.access(|name| std::env::var_os(name))?);
+        let checks = match &self.data_dir {
+            Some(dir) => causeway_gateway::disk::inspect(dir),
+            None => look(self.target.access(|name| std::env::var_os(name))?),
+        };
         self.output.show(&checks, |checks| table(checks))?;
         let failed = checks.iter().filter(|check| check.state == "failed").count();
         if failed == 0 {

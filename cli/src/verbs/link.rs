@@ -7,7 +7,7 @@ use crate::context::Target;
 use crate::failure::Failure;
 use crate::output::{self, Output, Table, instant, list, relative, rtt, seconds, yes_no};
 use anyhow::{Context, Result};
-use causeway_gateway::admin::api::{Accept, CreatedToken, Invite, Link};
+use causeway_gateway::admin::api::{self, Accept, CreatedToken, Invite, Link, LinkPolicy, Stale};
 use causeway_model::{ClusterName, Label};
 use causeway_runtime::ConfigDuration;
 use causeway_wire::token::{LinkToken, MAX_TOKEN};
@@ -34,6 +34,12 @@ pub(crate) enum Command {
     List(List),
     /// Show a link: gateways, paths, refused offers, root certificates
     Show(Show),
+    /// Stop sharing services over a link for a while; connections that stand go on
+    Pause(Pause),
+    /// Share services over a paused link again
+    Resume(Resume),
+    /// Change how the services of a linked cluster are used
+    Set(Set),
     /// End a link at once: nothing of that cluster is trusted or carried any more
     Remove(Remove),
 }
@@ -45,6 +51,9 @@ impl Command {
             Self::Accept(args) => args.run(),
             Self::List(args) => args.run(),
             Self::Show(args) => args.run(),
+            Self::Pause(args) => set_paused(&args.target, &args.cluster, true),
+            Self::Resume(args) => set_paused(&args.target, &args.cluster, false),
+            Self::Set(args) => args.run(),
             Self::Remove(args) => args.run(),
         }
     }
@@ -163,7 +172,9 @@ fn read_token(input: impl Read) -> Result<String> {
 }
 
 const LIST: &str = "\
-STATE is up, stale (silent: what it offers is used last), or down (none of its gateways answers).
+STATE is up, stale (silent: what it offers is used last, or as `causeway link set` says), down (none of its gateways answers), paused, or \
+one-way: packets between some two gateways arrive in one direction only, and no two gateways hear each other. While some do, the \
+link is up, and `causeway link show` tells which pairs are not.
 
 Examples:
   causeway link list
@@ -202,7 +213,10 @@ fn table(links: &[Link]) -> String {
 }
 
 const SHOW: &str = "\
-PORTS is how many of our source ports that gateway answers, RTT what its probes take.
+PORTS is how many of our source ports that gateway answers, RTT what its probes take. The rest is of control connections between \
+the gateway that is asked and that one: CTL RTT what heartbeats take, LOSS IN and LOSS OUT what was lost of its and of ours in the last 20 s \
+(of those that go over a stream, as they do where datagrams are not allowed, none is while the connection lives). VERDICT is what \
+both ends say: up, silent, or which direction is lost; nothing without a connection.
 
 Examples:
   causeway link show phx
@@ -239,10 +253,26 @@ fn details(link: &Link) -> String {
     facts.fact("exports", format!("{} service(s) that we offer it", link.exports));
     facts.fact("roots, SHA-256", list(&link.roots));
     facts.fact("release", link.release.clone().unwrap_or_default());
+    let paused = [(link.paused, "here"), (link.peer_paused, "by the linked cluster")];
+    let paused: Vec<&str> = paused.iter().filter(|(paused, _)| *paused).map(|(_, by)| *by).collect();
+    facts.fact("paused", paused.join(", "));
+    facts.fact("merges in", list(&link.merge_namespaces));
+    facts.fact(
+        "when silent",
+        match link.stale {
+            Stale::ServeLast => "its services are used last".to_owned(),
+            Stale::EjectAfter { seconds } => {
+                format!("its services are ejected after {} s", seconds.unwrap_or_default())
+            }
+            Stale::Fence => "its services are not used".to_owned(),
+        },
+    );
     for refused in &link.refused {
         facts.fact("refused offer", refused.as_str());
     }
-    let mut gateways = Table::new(["GATEWAY", "ADDRESS", "PORTS", "RTT", "CONTROL"]);
+    let mut gateways = Table::new([
+        "GATEWAY", "ADDRESS", "PORTS", "RTT", "CONTROL", "CTL RTT", "LOSS IN", "LOSS OUT", "VERDICT",
+    ]);
     for gateway in &link.gateways {
         let (answering, all) = gateway.ports;
         gateways.row([
@@ -251,9 +281,125 @@ fn details(link: &Link) -> String {
             format!("{answering}/{all}"),
             rtt(gateway.rtt_us),
             yes_no(gateway.control).to_owned(),
+            rtt(gateway.rtt_control_us),
+            percent(gateway.loss_in),
+            percent(gateway.loss_out),
+            gateway.verdict.clone().unwrap_or_default(),
         ]);
     }
     format!("{facts}\n\n{gateways}")
+}
+
+/// A share in percent; empty for none.
+fn percent(share: Option<u8>) -> String {
+    share.map_or_else(String::new, |share| format!("{share}%"))
+}
+
+const PAUSE: &str = "\
+Neither side offers the other anything while the link is paused on one of them: new connections go to other clusters that offer \
+the service. The control connections stay, and so do connections of applications that stand.
+
+Examples:
+  causeway link pause phx";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = PAUSE)]
+pub(crate) struct Pause {
+    /// The linked cluster
+    #[arg(value_name = "CLUSTER")]
+    cluster: ClusterName,
+    #[command(flatten)]
+    target: Target,
+}
+
+const RESUME: &str = "\
+Examples:
+  causeway link resume phx";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RESUME)]
+pub(crate) struct Resume {
+    /// The linked cluster
+    #[arg(value_name = "CLUSTER")]
+    cluster: ClusterName,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn set_paused(target: &Target, cluster: &ClusterName, paused: bool) -> Result<()> {
+    let request = Request::put(&format!("/v1/links/{cluster}/pause"), &api::Pause { paused })?;
+    let link: Link = Api::of(target)?.send(&request)?;
+    output::say(&format!("the link to {} is {}", link.cluster, if paused { "paused" } else { "resumed" }))
+}
+
+const SET: &str = "\
+--stale says what becomes of the cluster's services while the link is silent: serve-last (used when nobody else offers them), \
+eject (30 s later not at all, or as long as --eject-after says) or fence (not from the first moment).
+
+Examples:
+  causeway link set phx --stale eject --eject-after 30s
+  causeway link set phx --merge shop --merge bank
+  causeway link set phx --merge '*'";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = SET)]
+pub(crate) struct Set {
+    /// The linked cluster
+    #[arg(value_name = "CLUSTER")]
+    cluster: ClusterName,
+    /// What becomes of its services while the link is silent
+    #[arg(long, value_enum)]
+    stale: Option<StaleWord>,
+    /// After which time of silence they are ejected, with --stale eject
+    #[arg(long, value_name = "DURATION", requires = "stale")]
+    eject_after: Option<ConfigDuration>,
+    /// A namespace in which its services join local ones of the same name, instead of those before; * stands for all, none for none
+    #[arg(long, value_name = "NAMESPACE")]
+    merge: Vec<String>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum StaleWord {
+    /// Used when nobody else offers them
+    ServeLast,
+    /// So for a while, and then not at all
+    Eject,
+    /// Not used from the first moment
+    Fence,
+}
+
+impl Set {
+    fn run(&self) -> Result<()> {
+        let path = format!("/v1/links/{}/policy", self.cluster);
+        let link: Link = Api::of(&self.target)?.send(&Request::put(&path, &self.policy()?)?)?;
+        self.output.show(&link, details)
+    }
+
+    fn policy(&self) -> Result<LinkPolicy> {
+        let stale = match (self.stale, self.eject_after) {
+            (Some(StaleWord::Eject), after) => {
+                let seconds = after.map(whole_seconds).transpose()?.map(u32::try_from).transpose()?;
+                Some(Stale::EjectAfter { seconds })
+            }
+            (_, Some(_)) => return Err(super::usage("--eject-after goes with --stale eject")),
+            (Some(StaleWord::ServeLast), None) => Some(Stale::ServeLast),
+            (Some(StaleWord::Fence), None) => Some(Stale::Fence),
+            (None, None) => None,
+        };
+        let merge_namespaces = match &self.merge[..] {
+            [] => None,
+            [none] if none == "none" => Some(Vec::new()),
+            some => Some(some.to_vec()),
+        };
+        if stale.is_none() && merge_namespaces.is_none() {
+            return Err(super::usage("nothing to change: give --stale or --merge"));
+        }
+        Ok(LinkPolicy { merge_namespaces, stale, transit: None })
+    }
 }
 
 const REMOVE: &str = "\
@@ -286,12 +432,16 @@ mod tests {
     use causeway_gateway::admin::api::LinkGateway;
 
     fn link() -> Link {
-        let gateway = |node: &str, ports, rtt_us| LinkGateway {
+        let gateway = |node: &str, ports, rtt_us: Option<u32>| LinkGateway {
             node: node.into(),
             addr: "192.0.2.1:7443".into(),
             ports,
             rtt_us,
             control: rtt_us.is_some(),
+            rtt_control_us: rtt_us.map(|us| us + 300),
+            loss_in: rtt_us.map(|_| 0),
+            loss_out: rtt_us.map(|_| 12),
+            verdict: rtt_us.map(|_| "up".into()),
         };
         Link {
             cluster: "phx".into(),
@@ -307,6 +457,11 @@ mod tests {
             gateways: vec![gateway("01", (2, 2), Some(40_100)), gateway("02", (0, 2), None)],
             roots: vec!["ab".into()],
             release: None,
+            paused: false,
+            peer_paused: true,
+            merge_namespaces: vec!["*".into()],
+            stale: Stale::EjectAfter { seconds: Some(30) },
+            transit: false,
         }
     }
 
@@ -322,9 +477,9 @@ phx      stale  12s    us-phoenix-1  1/2       3        1        -";
     fn a_link_is_shown_with_its_paths() {
         let shown = details(&link());
         let expected = "\
-GATEWAY  ADDRESS         PORTS  RTT     CONTROL
-01       192.0.2.1:7443  2/2    40.1ms  yes
-02       192.0.2.1:7443  0/2    -       no";
+GATEWAY  ADDRESS         PORTS  RTT     CONTROL  CTL RTT  LOSS IN  LOSS OUT  VERDICT
+01       192.0.2.1:7443  2/2    40.1ms  yes      40.4ms   0%       12%       up
+02       192.0.2.1:7443  0/2    -       no       -        -        -         -";
         assert!(shown.ends_with(expected), "{shown}");
         assert!(shown.starts_with("cluster         phx (id 77)\n"), "{shown}");
         assert!(shown.contains("refused offer   x.y: identity of iad.mesh\n"), "{shown}");

@@ -4,20 +4,45 @@
 //! | --- | --- | --- |
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/services` ([`ServiceQuery`]) | | [`ServicePage`], or with `watch=true` lines of [`ServiceEvent`] |
+//! | `GET /v1/services/SERVICE.NAMESPACE` | | [`ServiceDetail`] |
 //! | `GET /v1/workloads` | | list of [`Workload`] |
 //! | `GET /v1/resolve/SERVICE.NAMESPACE` | | [`Service`] |
-//! | `GET /v1/gateways` | | list of [`Gateway`] |
+//! | `GET /v1/gateways`, `GET /v1/gateways/NODE`, `DELETE /v1/gateways/NODE` | | list of [`Gateway`]; [`Gateway`]; `{}` |
+//! | `PUT /v1/gateways/NODE/drain` | [`Drain`] | [`Gateway`] |
 //! | `GET /v1/tokens`, `POST /v1/tokens` | [`CreateToken`] | list of [`Token`]; [`CreatedToken`] |
 //! | `DELETE /v1/tokens/ID` | | `{}` |
 //! | `GET /v1/links`, `GET /v1/links/CLUSTER`, `DELETE /v1/links/CLUSTER` | | list of [`Link`]; [`Link`]; `{}` |
+//! | `PUT /v1/links/CLUSTER/pause`, `PUT /v1/links/CLUSTER/policy` | [`Pause`]; [`LinkPolicy`] | [`Link`] |
 //! | `POST /v1/links/invite` | [`Invite`] | [`CreatedToken`] |
 //! | `POST /v1/links/accept` | [`Accept`] | [`Link`] |
+//! | `GET /v1/exports?consistent=true` | | list of [`Export`] that has every change that was made before |
 //! | `GET /v1/exports`, `PUT /v1/exports/SERVICE` | [`ExportTo`] | list of [`Export`]; [`Export`] |
 //! | `DELETE /v1/exports/SERVICE?from=CLUSTER` | | `{}` |
+//! | `GET /v1/backup` | | the registry, as a file for `causeway restore` |
+//! | `GET /v1/ca` | | [`Ca`] |
+//! | `POST /v1/ca/rotate`, `POST /v1/ca/activate`, `DELETE /v1/ca/roots/FINGERPRINT` | [`Rotate`] | [`Rotated`]; `{}` |
+//! | `GET /v1/revocations`, `POST /v1/revocations` | [`Revoke`] | list of [`Revocation`]; [`Revocation`] |
+//! | `DELETE /v1/revocations?subject=SUBJECT` | | `{}` |
 //! | `GET /v1/check` | | list of [`Check`] |
+//! | `POST /v1/apply` | [`Apply`], at most 4 MiB | [`Applied`]; [`ApplyProblem`] when it fails |
+//! | `GET /v1/resources/KIND` ([`ResourceQuery`]) | | [`ResourcePage`] |
+//! | `GET /v1/resources/KIND/NAME`, `DELETE /v1/resources/KIND/NAME` | | [`Document`]; `{}` |
 //!
 //! Every request carries `Authorization: Bearer CREDENTIAL`. A request that fails is answered by [`Problem`] with a status of 4xx
 //! or 5xx.
+
+mod resources;
+mod services;
+
+pub use super::resources::{check as check_documents, kinds};
+pub use resources::{
+    API_VERSION, Action, Applied, AppliedDocument, Apply, ApplyProblem, Document, FieldChange, KindInfo,
+    Metadata, Mistake, Progress, ResourcePage, ResourceQuery,
+};
+pub use services::{
+    Endpoint, HealthIs, LeftOut, Offer, OfferDetail, OfferOrigin, PathGateway, Service, ServiceDetail,
+    ServiceEvent, ServiceLink, ServicePage, ServiceQuery, SortBy, SortKey,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -106,111 +131,10 @@ pub struct Packets {
 pub struct LinkState {
     /// The linked cluster.
     pub cluster: String,
-    /// `up`, `stale` (silent) or `down` (no gateway of it answers).
+    /// As in [`Link::state`].
     pub state: String,
     /// For how long it has been silent, in seconds.
     pub stale_for: Option<u64>,
-}
-
-/// Which services are asked for.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServiceQuery {
-    /// Only this one.
-    pub name: Option<String>,
-    /// Only those with an offer in this region.
-    pub region: Option<String>,
-    /// Only those with an offer of this cluster.
-    pub cluster: Option<String>,
-    /// At most so many; 100 unless given, at most 1000.
-    pub limit: Option<usize>,
-    /// Those after this name.
-    pub after: Option<String>,
-    /// Stream what changes after the first answer.
-    pub watch: bool,
-}
-
-/// A page of services, ordered by name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ServicePage {
-    /// The revision of the registry that it shows.
-    pub revision: u64,
-    /// The services.
-    pub services: Vec<Service>,
-    /// Give this as `after` for the next page; nothing when this is the last.
-    pub next: Option<String>,
-}
-
-/// A change that a watch reports: one JSON object a line.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum ServiceEvent {
-    /// The service is as it is here.
-    Set {
-        /// The service.
-        service: Service,
-    },
-    /// The service is no more.
-    Removed {
-        /// Its name.
-        name: String,
-    },
-    /// Everything that exists has been told; what follows are changes.
-    Synced {
-        /// The revision.
-        revision: u64,
-    },
-}
-
-/// A service wherever it runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Service {
-    /// `SERVICE.NAMESPACE`
-    pub name: String,
-    /// Who offers it, nearest first.
-    pub offers: Vec<Offer>,
-}
-
-/// One cluster's offer of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Offer {
-    /// The cluster.
-    pub cluster: String,
-    /// Its region.
-    pub region: String,
-    /// The zones that endpoints run in.
-    pub zones: Vec<String>,
-    /// `80/tcp` and so on.
-    pub ports: Vec<String>,
-    /// Endpoints that take new requests.
-    pub healthy: u32,
-    /// Endpoints in all.
-    pub total: u32,
-    /// `local` or `imported`.
-    pub origin: String,
-    /// To whom it is exported, if it is local: `*` stands for every linked cluster.
-    pub exported_to: Vec<String>,
-    /// The SPIFFE IDs that may serve it.
-    pub identities: Vec<String>,
-    /// For how long the link it came over has been silent, in seconds.
-    pub stale_for: Option<u64>,
-    /// Endpoints that are known here; for an imported service those in use.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// An endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// The instance.
-    pub workload: String,
-    /// Its region.
-    pub region: String,
-    /// Its zone.
-    pub zone: String,
-    /// `healthy`, `draining` or `unhealthy`.
-    pub health: String,
-    /// Its weight.
-    pub weight: u16,
 }
 
 /// A live workload of the cluster.
@@ -255,6 +179,28 @@ pub struct Gateway {
     pub alive: Option<bool>,
     /// The round-trip time to it, in microseconds.
     pub rtt_us: Option<u32>,
+    /// Whether it is being taken out of use.
+    pub draining: bool,
+    /// By how many revisions its replica of the registry is behind that of the gateway that answers, as it last said.
+    pub lag: Option<u64>,
+    /// Sidecars with a control connection to it.
+    pub attached: Option<u32>,
+    /// Packets that it forwards in a second.
+    pub packets_per_second: Option<u64>,
+    /// Its release.
+    pub release: Option<String>,
+    /// For how long it has been running, in seconds.
+    pub up_seconds: Option<u64>,
+    /// When it last said so, in milliseconds; nothing when it never did.
+    pub heard_ms_ago: Option<u64>,
+}
+
+/// Takes a gateway out of use, or into use again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Out of use, or in use.
+    pub draining: bool,
 }
 
 /// A token to be made.
@@ -344,7 +290,8 @@ pub struct Link {
     pub trust_domain: String,
     /// Its region.
     pub region: String,
-    /// `up`, `stale` or `down`.
+    /// `up`, `stale`, `down`, `paused`, or `one-way`: packets between some two gateways arrive in one direction only, and no two
+    /// gateways hear each other.
     pub state: String,
     /// For how long it has been silent, in seconds.
     pub stale_for: Option<u64>,
@@ -362,6 +309,55 @@ pub struct Link {
     pub roots: Vec<String>,
     /// Its release, as last said.
     pub release: Option<String>,
+    /// Whether it is paused here: nothing is shared over it for now.
+    pub paused: bool,
+    /// Whether the linked cluster has paused it.
+    pub peer_paused: bool,
+    /// Namespaces in which the peer's services join local ones of the same name; `*` stands for all.
+    pub merge_namespaces: Vec<String>,
+    /// What becomes of the peer's services while the link is silent.
+    pub stale: Stale,
+    /// Whether traffic between this peer and others may pass through this cluster.
+    pub transit: bool,
+}
+
+/// What becomes of a peer's services while its link is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Stale {
+    /// They are used when nobody else offers them.
+    ServeLast,
+    /// So they are for a while, and then not at all.
+    EjectAfter {
+        /// The while, in seconds; 30 unless given, at most a day.
+        #[serde(default)]
+        seconds: Option<u32>,
+    },
+    /// They are not used from the moment the link is silent.
+    Fence,
+}
+
+/// Pauses a link, or resumes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Paused, or not.
+    pub paused: bool,
+}
+
+/// How the services of a linked cluster are used; what is not given stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkPolicy {
+    /// Namespaces in which its services join local ones of the same name; `*` stands for all.
+    #[serde(default)]
+    pub merge_namespaces: Option<Vec<String>>,
+    /// What becomes of them while the link is silent.
+    #[serde(default)]
+    pub stale: Option<Stale>,
+    /// Whether traffic between it and others may pass through this cluster.
+    #[serde(default)]
+    pub transit: Option<bool>,
 }
 
 /// A gateway of a linked cluster.
@@ -377,6 +373,15 @@ pub struct LinkGateway {
     pub rtt_us: Option<u32>,
     /// Whether a control connection to it stands.
     pub control: bool,
+    /// The round-trip time of heartbeats over control connections, in microseconds. This and what follows is of the pair of it and the
+    /// gateway that answers, and null until there was a control connection.
+    pub rtt_control_us: Option<u32>,
+    /// Its heartbeats of the last 20 s that did not arrive, in percent.
+    pub loss_in: Option<u8>,
+    /// Ours that did not arrive there, in percent.
+    pub loss_out: Option<u8>,
+    /// `up`, `silent`, or which direction is lost: `one-way: iad/0000000000000001 -> phx/0000000000000002 is lost`.
+    pub verdict: Option<String>,
 }
 
 /// To whom a service is exported.
@@ -414,4 +419,89 @@ pub struct Check {
     pub cause: Option<String>,
     /// What to do.
     pub fix: Option<String>,
+}
+
+/// The cluster's certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ca {
+    /// The trust domain.
+    pub trust_domain: String,
+    /// The roots that are trusted, the one that signs first.
+    pub roots: Vec<CaRoot>,
+    /// SHA-256 of the certificates between the root and what it signs.
+    pub intermediates: Vec<String>,
+    /// When the present signer began, in seconds since 1970.
+    pub activated_at: u64,
+    /// Whether a rotation is under way.
+    pub rotating: bool,
+    /// What the rotation waits for; empty when it is about to make its next step, or when there is none.
+    pub waits_for: Vec<String>,
+    /// What is to be done soon.
+    pub warning: Option<String>,
+}
+
+/// A root certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaRoot {
+    /// Its SHA-256.
+    pub fingerprint: String,
+    /// `signing`, `announced` (trusted, signs nothing yet) or `kept` (older, still trusted).
+    pub state: String,
+    /// Whether somebody who is connected has a certificate of it.
+    pub in_use: bool,
+    /// When it ends, in seconds since 1970.
+    pub not_after: Option<u64>,
+    /// The certificate (PEM, RFC 7468).
+    pub pem: String,
+}
+
+/// Begins a rotation of the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    /// For how long, in seconds, the older root stays trusted after nobody who is connected has a certificate of it; 25 hours
+    /// unless given, at most 90 days.
+    #[serde(default)]
+    pub keep_seconds: Option<u64>,
+    /// The certificates of a certificate authority of the operator's own (PEM): the signer first, the root last.
+    #[serde(default)]
+    pub certificates: Option<String>,
+    /// The signer's private key (PEM, PKCS#8 or SEC1, not encrypted).
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+/// A rotation has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// SHA-256 of the announced root.
+    pub root: String,
+}
+
+/// Revokes the certificates of one subject: one of the fields is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// All certificates of this identity that were issued until now: a SPIFFE ID, or `NAMESPACE/ACCOUNT`.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// Those of this public key: `key:` and its SHA-256.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// That of this live workload.
+    #[serde(default)]
+    pub workload: Option<String>,
+}
+
+/// A revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// A SPIFFE ID, or `key:` and a SHA-256.
+    pub subject: String,
+    /// Certificates that were issued in this second or before are refused, in seconds since 1970.
+    pub issued_before: u64,
+    /// When it is forgotten, in seconds since 1970: what it refuses has expired by then.
+    pub ends_at: u64,
+    /// Who asked for it.
+    pub by: String,
 }

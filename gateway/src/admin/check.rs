@@ -4,59 +4,185 @@
 //! What a gateway cannot know is said to be unknown, not to be fine.
 
 mod certificates;
+mod disk;
 mod host;
 mod packets;
 mod paths;
 mod registry;
 mod releases;
+mod siblings;
+mod sidecars;
+mod trust;
 
 use super::api::Check;
+use super::findings::{failed, ok, spell, warning};
 use super::status::unix;
 use crate::hub::Hub;
-use crate::links;
+use crate::{authority, links};
 use axum::Json;
 use axum::extract::State;
+use causeway_catalog::{Catalog, DrainGateway, Link};
+use causeway_federation::path::{GatewayId, Verdict};
+use causeway_identity::{CertificateDer, not_after};
+use causeway_model::{ClusterId, GatewayRole, NodeId};
+use causeway_store::{ProposeError, RegistryStatus};
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 pub(super) async fn run(State(hub): State<Hub>) -> Json<Vec<Check>> {
     let current = hub.registry.current().await.map(drop);
-    let mut checks = vec![registry::check(&hub.registry.status(), &current)];
+    let now = Instant::now();
+    let mut checks = registry(&hub, &current, now);
+    checks.extend([disk::writes(hub.disk.dir(), &hub.disk.tried(), now), disk::room(hub.disk.dir())]);
     checks.extend(certificates(&hub));
-    checks.extend([host::clock(unix(SystemTime::now())), host::path_mtu()]);
+    checks.extend(trust(&hub, now));
+    checks.extend([clock(&hub), host::path_mtu()]);
     let sockets = hub.forwarder.sockets();
     checks.extend(host::buffers(sockets.receive_buffer, sockets.send_buffer));
-    checks.extend(paths(&hub));
-    checks.push(releases(&hub));
+    checks.extend(siblings(&hub, now));
+    checks.extend(links(&hub));
+    checks.extend([releases(&hub), sidecars(&hub, now)]);
     checks.extend(packets::check(&hub.forwarder.totals()));
     Json(checks)
 }
 
-fn certificates(hub: &Hub) -> Vec<Check> {
-    let now = SystemTime::now();
-    let svid = hub.node.svid().current();
-    let own = certificates::own(svid.not_after(), svid.renew_at(), now);
-    let ca = hub.ca();
-    let seal = certificates::seal_key(hub.node.role(), hub.node.seal().is_some(), ca.as_ref().err());
-    let root = ca.ok().map(|ca| certificates::root(ca.expires(), now));
-    [own, seal].into_iter().chain(root).collect()
+fn registry(hub: &Hub, current: &Result<(), ProposeError>, now: Instant) -> Vec<Check> {
+    let (status, catalog, own) = (hub.registry.status(), hub.catalog(), hub.node.id());
+    let able = |node: NodeId| {
+        let facts = catalog.gateway(node);
+        facts.is_some_and(|facts| facts.role == GatewayRole::Gateway) && !catalog.is_draining(node)
+    };
+    let able = catalog.gateways().filter(|facts| able(facts.node)).count();
+    let soft = hub.soft();
+    let others = members(&status).filter(|node| *node != own);
+    let silent = others.filter_map(|node| Some((node, soft.siblings.dead_for(now, node)?))).collect();
+    let lag = soft.behind.lag(now, status.applied);
+    drop(soft);
+    let heard = registry::Voters { silent: &silent, able };
+    vec![
+        registry::check(&status, current, &heard),
+        registry::replica(&status, lag),
+        registry::voters(&status, &heard),
+    ]
 }
 
-fn paths(hub: &Hub) -> Vec<Check> {
+fn members(status: &RegistryStatus) -> impl Iterator<Item = NodeId> {
+    status.voters.iter().chain(&status.learners).copied()
+}
+
+fn certificates(hub: &Hub) -> Vec<Check> {
+    let svid = hub.node.svid().current();
+    let life = certificates::Life {
+        issued: svid.issued_at(),
+        renew_at: svid.renew_at(),
+        not_after: svid.not_after(),
+    };
+    let own = certificates::own(life, SystemTime::now());
+    let ca = hub.ca();
+    vec![own, certificates::seal_key(hub.node.role(), hub.node.seal().is_some(), ca.as_ref().err())]
+}
+
+fn trust(hub: &Hub, now: Instant) -> Vec<Check> {
+    let (catalog, clock) = (hub.catalog(), SystemTime::now());
+    let ca = catalog.cluster().map(|cluster| &cluster.ca);
+    // the step that is under way: the announcement, or the time after the new root began to sign
+    let since = ca.and_then(|ca| match &ca.staged {
+        Some(staged) => Some(staged.at),
+        None => (ca.roots.len() > 1).then_some(ca.activated_at),
+    });
+    let rotation = trust::rotation(&authority::awaited(hub, &catalog, now), since, unix(clock));
+    let own = hub.ca().ok().map(|ca| trust::root(None, ca.expires(), clock));
+    // of several roots of a linked cluster the newest is the one that matters
+    let theirs = catalog.links().filter_map(|link| {
+        let ends =
+            link.roots.iter().filter_map(|der| not_after(&[CertificateDer::from(der.as_slice())]).ok());
+        Some(trust::root(Some(link.peer.name.as_str()), ends.max()?, clock))
+    });
+    let revocations = trust::revocations(catalog.revoked().len());
+    [rotation, revocations].into_iter().chain(own).chain(theirs).collect()
+}
+
+fn clock(hub: &Hub) -> Check {
+    let catalog = hub.catalog();
+    let peers = catalog.links().filter_map(|link| {
+        let (node, ahead) = hub.with_peer(link.peer.id, |peer| peer.clock).flatten()?;
+        Some((link.peer.name.clone(), node, ahead))
+    });
+    host::clock(unix(SystemTime::now()), &peers.collect::<Vec<_>>())
+}
+
+fn siblings(hub: &Hub, now: Instant) -> Vec<Check> {
     let (catalog, paths, own) = (hub.catalog(), hub.forwarder.paths(), hub.node.id());
-    let siblings = hub.gateways();
-    let siblings = siblings.iter().filter(|facts| facts.node != own).map(|facts| {
+    let (gateways, newest) = (hub.gateways(), hub.registry.status().applied);
+    let others = gateways.iter().filter(|facts| facts.node != own).map(|facts| {
         let path = paths.iter().find(|path| path.cluster.is_none() && path.node == facts.node);
-        paths::sibling(facts, path)
+        let last = hub.soft().siblings.of(now, facts.node).map(|(status, ago)| (ago, status.revision));
+        siblings::sibling(facts, path, &siblings::Word { last, listening: hub.up(), newest })
     });
-    let links = catalog.links().map(|link| {
-        let (state, stale_for) = links::state(hub, link);
-        let sessions =
-            hub.with_peer(link.peer.id, |peer| peer.sessions.values().filter(|count| **count > 0).count());
+    let clock = unix(SystemTime::now());
+    let drained = gateways
+        .iter()
+        .filter(|facts| catalog.is_draining(facts.node))
+        .filter_map(|facts| siblings::drained(facts.node, drained_at(&catalog, facts.node), clock));
+    others.chain(drained).collect()
+}
+
+/// When `node` was last drained, as far as the audit goes back.
+fn drained_at(catalog: &Catalog, node: NodeId) -> Option<u64> {
+    let command = causeway_catalog::CommandBody::from(DrainGateway { node, draining: true });
+    let (name, subject) = (command.name(), command.subject());
+    let drains = catalog.audit().filter(|entry| entry.refused.is_none() && entry.command == name);
+    drains.filter(|entry| entry.subject == subject).map(|entry| entry.at).max()
+}
+
+fn links(hub: &Hub) -> Vec<Check> {
+    let (catalog, paths) = (hub.catalog(), hub.forwarder.paths());
+    let own = hub.node.cluster().id;
+    let check = |link: &Link| {
+        let (state, silent) = links::state(hub, link);
+        let known = hub.with_peer(link.peer.id, |peer| {
+            let sessions = peer.sessions.values().filter(|count| **count > 0).count();
+            (sessions, peer.imports.remembered(None).count())
+        });
+        let (sessions, services) = known.unwrap_or_default();
         let of_link: Vec<_> = paths.iter().filter(|path| path.cluster == Some(link.peer.id)).collect();
-        paths::link(&link.peer.name, state, stale_for, &of_link, sessions.unwrap_or(0))
+        let seen = paths::Seen {
+            cluster: &link.peer.name,
+            state,
+            silent,
+            policy: link.stale,
+            services,
+            paused: (link.paused, link.peer_paused),
+            paths: &of_link,
+            sessions,
+            verdicts: &verdicts(hub, link.peer.id),
+        };
+        paths::link(&seen, own)
+    };
+    catalog.links().map(check).collect()
+}
+
+/// Which pairs of this gateway and one of `cluster` reach each other.
+fn verdicts(hub: &Hub, cluster: ClusterId) -> Vec<(GatewayId, GatewayId, Verdict)> {
+    let own = GatewayId { cluster: hub.node.cluster().id, node: hub.node.id() };
+    let pairs = hub.with_peer(cluster, |peer| peer.health.pairs(Instant::now())).unwrap_or_default();
+    let judged =
+        pairs.into_iter().filter_map(|(node, pair)| Some((own, GatewayId { cluster, node }, pair.verdict?)));
+    judged.collect()
+}
+
+fn sidecars(hub: &Hub, now: Instant) -> Check {
+    let (catalog, soft) = (hub.catalog(), hub.soft());
+    let lost = soft.lost.recent(now).map(|lost| sidecars::Lost {
+        workload: lost.workload,
+        identity: lost.identity.clone(),
+        ago: now.saturating_duration_since(lost.at),
+        services: catalog
+            .services_of(&lost.identity)
+            .map(|service| (service.name.clone(), soft.presence.counts(&service.name).0))
+            .collect(),
     });
-    siblings.chain(links).collect()
+    sidecars::check(&lost.collect::<Vec<_>>())
 }
 
 fn releases(hub: &Hub) -> Check {
@@ -78,69 +204,73 @@ fn releases(hub: &Hub) -> Check {
     releases::check(&super::status::release(), &workloads, &peers)
 }
 
-/// All is well.
-fn ok(name: impl Into<String>, seen: impl Into<String>) -> Check {
-    Check { name: name.into(), state: "ok".into(), seen: seen.into(), cause: None, fix: None }
-}
-
-/// It works, but not as it should.
-fn warning(
-    name: impl Into<String>,
-    seen: impl Into<String>,
-    cause: impl Into<String>,
-    fix: impl Into<String>,
-) -> Check {
-    Check {
-        name: name.into(),
-        state: "warning".into(),
-        seen: seen.into(),
-        cause: Some(cause.into()),
-        fix: Some(fix.into()),
-    }
-}
-
-/// It does not work.
-fn failed(
-    name: impl Into<String>,
-    seen: impl Into<String>,
-    cause: impl Into<String>,
-    fix: impl Into<String>,
-) -> Check {
-    Check { state: "failed".into(), ..warning(name, seen, cause, fix) }
-}
-
-/// A duration in its largest unit of which there are two.
-fn spell(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    for (unit, size) in [("days", 86_400), ("hours", 3_600), ("minutes", 60)] {
-        if seconds >= 2 * size {
-            return format!("{} {unit}", seconds / size);
-        }
-    }
-    format!("{seconds} s")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::fixture::{Fixture, SOON};
+    use causeway_model::{Health, Locality, PortSet, WorkloadId};
+    use causeway_presence::{Row, ServedService};
+    use std::time::Duration;
 
-    #[test]
-    fn durations_are_spelled_in_a_unit_that_fits() {
-        for (seconds, text) in
-            [(0, "0 s"), (119, "119 s"), (120, "2 minutes"), (7_200, "2 hours"), (200_000, "2 days")]
-        {
-            assert_eq!(spell(Duration::from_secs(seconds)), text);
+    async fn checks(hub: &Hub) -> BTreeMap<String, Check> {
+        let Json(checks) = run(State(hub.clone())).await;
+        checks.into_iter().map(|check| (check.name.clone(), check)).collect()
+    }
+
+    fn row(workload: u64, identity: &str) -> Row {
+        Row {
+            workload: WorkloadId(workload),
+            identity: identity.parse().unwrap(),
+            services: vec![ServedService {
+                name: "payments.shop".parse().unwrap(),
+                ports: PortSet::default(),
+                health: Health::Healthy,
+            }],
+            locality: Locality { region: "us-ashburn-1".into(), zone: "AD-1".into() },
+            weight: 100,
+            overlay: Vec::new(),
+            release: "0.1.0".into(),
+            svid_key: [0; 32],
+            root: [0; 8],
+            bundle: Default::default(),
+            seq: 0,
+            attached: true,
         }
     }
 
-    #[test]
-    fn what_is_not_fine_says_why_and_what_to_do() {
-        assert_eq!(ok("a", "b").cause, None);
-        let bad = failed("a", "b", "c", "d");
-        assert_eq!(
-            (bad.state.as_str(), bad.cause.as_deref(), bad.fix.as_deref()),
-            ("failed", Some("c"), Some("d"))
-        );
-        assert_eq!(warning("a", "b", "c", "d").state, "warning");
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_single_gateway_is_fine_but_for_what_it_lacks() {
+        let gateway = Fixture::start().await;
+        let found = checks(&gateway.hub).await;
+        for name in
+            ["registry", "registry replica", "disk", "gateway certificate", "root rotation", "lost sidecars"]
+        {
+            assert_eq!(found[name].state, "ok", "{:?}", found[name]);
+        }
+        assert_eq!(found["registry voters"].state, "warning", "{:?}", found["registry voters"]);
+        assert!(found.values().all(|check| check.state == "ok" || check.fix.is_some()));
+        gateway.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_killed_sidecar_is_named_and_one_that_said_goodbye_is_not() {
+        let gateway = Fixture::start().await;
+        let hub = &gateway.hub;
+        let identity = "spiffe://iad.mesh/ns/shop/sa/payments";
+        let killed = hub.hold(&identity.parse().unwrap(), WorkloadId(7)).unwrap();
+        let ended = hub.hold(&identity.parse().unwrap(), WorkloadId(8)).unwrap();
+        hub.attach(row(7, identity)).unwrap();
+        hub.attach(row(8, identity)).unwrap();
+        hub.goodbye(WorkloadId(8));
+        drop(ended);
+        let deadline = Instant::now() + SOON;
+        while hub.is_alive(WorkloadId(7)) || hub.soft().lost.recent(Instant::now()).next().is_none() {
+            assert!(Instant::now() < deadline, "its lease does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(killed);
+        let seen = checks(hub).await["lost sidecars"].seen.clone();
+        assert!(seen.starts_with("1 in the last 10 minutes: workload 0000000000000007 of "), "{seen}");
+        gateway.stop().await;
     }
 }

@@ -39,8 +39,8 @@ impl ApiError {
 /// The status that goes with a word. What no list names contradicts the state that the registry is in.
 fn status_of(reason: &str) -> StatusCode {
     match reason {
-        "token-unknown" | "service-unknown" | "invite-unknown" | "link-unknown" | "gateway-unknown"
-        | "epoch-unknown" | "not-exported" => StatusCode::NOT_FOUND,
+        "root-unknown" | "not-revoked" | "token-unknown" | "service-unknown" | "invite-unknown"
+        | "link-unknown" | "gateway-unknown" | "epoch-unknown" | "not-exported" => StatusCode::NOT_FOUND,
         "invalid-value"
         | "identity-foreign"
         | "identity-not-a-workload"
@@ -107,7 +107,7 @@ mod tests {
             let expected = match *reason {
                 "not-initialised" => 503,
                 "invalid-value" | "identity-foreign" | "identity-not-a-workload" | "export-to-self" => 400,
-                "not-exported" => 404,
+                "not-exported" | "not-revoked" => 404,
                 reason if reason.ends_with("-unknown") => 404,
                 _ => 409,
             };

@@ -23,9 +23,19 @@ pub(super) struct From {
     from: Option<String>,
 }
 
-pub(super) async fn list(State(hub): State<Hub>) -> Json<Vec<Export>> {
-    let catalog = hub.catalog();
-    Json(catalog.exports().map(|export| shown(&catalog, export)).collect())
+/// How new the answer must be.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Freshness {
+    consistent: bool,
+}
+
+pub(super) async fn list(
+    State(hub): State<Hub>,
+    Ask(freshness): Ask<Freshness>,
+) -> Result<Json<Vec<Export>>, ApiError> {
+    let catalog = if freshness.consistent { hub.registry.current().await? } else { hub.catalog() };
+    Ok(Json(catalog.exports().map(|export| shown(&catalog, export)).collect()))
 }
 
 pub(super) async fn put(

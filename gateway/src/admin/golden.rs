@@ -51,18 +51,93 @@ fn service() -> (Service, Value) {
 fn services() {
     let (service, expected) = service();
     golden(&service, &expected);
-    let page =
-        ServicePage { revision: 7, services: vec![service.clone()], next: Some("payments.shop".into()) };
-    golden(&page, &json!({"revision": 7, "services": [expected], "next": "payments.shop"}));
+    let page = ServicePage {
+        node: "0000000000000001".into(),
+        revision: 7,
+        took_us: 900,
+        looked_at: 101,
+        matched: None,
+        services: vec![service.clone()],
+        next: Some("payments.shop".into()),
+    };
+    let written = json!({
+        "node": "0000000000000001", "revision": 7, "took_us": 900, "looked_at": 101, "matched": null, "services": [expected],
+        "next": "payments.shop",
+    });
+    golden(&page, &written);
+    let query = ServiceQuery {
+        name: Some("a*.b".into()),
+        health: Some(HealthIs::Unhealthy),
+        origin: Some(OfferOrigin::Imported),
+        sort: SortBy::Stale,
+        limit: Some(5),
+        watch: true,
+        ..ServiceQuery::default()
+    };
+    let written = json!({
+        "name": "a*.b", "namespace": null, "region": null, "zone": null, "cluster": null, "health": "unhealthy", "stale": false,
+        "origin": "imported", "port": null, "sort": "stale", "limit": 5, "after": null, "watch": true, "resume": null,
+        "anew": false,
+    });
+    golden(&query, &written);
+    assert!(!serde_json::from_value::<ServiceQuery>(json!({})).unwrap().watch);
+}
+
+#[test]
+fn service_events() {
+    let (service, expected) = service();
     golden(&ServiceEvent::Set { service }, &json!({"type": "set", "service": expected}));
     golden(&ServiceEvent::Removed { name: "a.b".into() }, &json!({"type": "removed", "name": "a.b"}));
     golden(&ServiceEvent::Synced { revision: 7 }, &json!({"type": "synced", "revision": 7}));
-    let query =
-        ServiceQuery { name: Some("a.b".into()), limit: Some(5), watch: true, ..ServiceQuery::default() };
-    let written =
-        json!({"name": "a.b", "region": null, "cluster": null, "limit": 5, "after": null, "watch": true});
-    golden(&query, &written);
-    assert!(!serde_json::from_value::<ServiceQuery>(json!({})).unwrap().watch);
+    let node = || "0000000000000001".to_owned();
+    golden(
+        &ServiceEvent::Snapshot { node: node(), revision: 7 },
+        &json!({"type": "snapshot", "node": node(), "revision": 7}),
+    );
+    golden(
+        &ServiceEvent::Resumed { node: node(), revision: 7 },
+        &json!({"type": "resumed", "node": node(), "revision": 7}),
+    );
+    golden(
+        &ServiceEvent::Cursor { revision: 7, cursor: "7.1.2.3".into() },
+        &json!({"type": "cursor", "revision": 7, "cursor": "7.1.2.3"}),
+    );
+}
+
+#[test]
+fn a_service_in_detail() {
+    let (service, mut expected) = service();
+    let offers: Vec<OfferDetail> = service
+        .offers
+        .into_iter()
+        .map(|offer| OfferDetail {
+            offer,
+            link: Some(ServiceLink { state: "stale".into(), stale_for: Some(9), established_at: 1 }),
+            gateways: vec![PathGateway {
+                node: "03".into(),
+                addr: Some("192.0.2.1:7443".into()),
+                answers: true,
+                rtt_us: None,
+            }],
+        })
+        .collect();
+    let mut offer = expected["offers"][0].take();
+    offer["link"] = json!({"state": "stale", "stale_for": 9, "established_at": 1});
+    offer["gateways"] = json!([{"node": "03", "addr": "192.0.2.1:7443", "answers": true, "rtt_us": null}]);
+    let left_out = LeftOut { cluster: "fra".into(), reason: "missing-port".into(), why: "no".into() };
+    let detail = ServiceDetail {
+        name: service.name,
+        node: "01".into(),
+        revision: 7,
+        took_us: 900,
+        offers,
+        left_out: vec![left_out],
+    };
+    let written = json!({
+        "name": "payments.shop", "node": "01", "revision": 7, "took_us": 900, "offers": [offer],
+        "left_out": [{"cluster": "fra", "reason": "missing-port", "why": "no"}],
+    });
+    golden(&detail, &written);
 }
 
 #[test]
@@ -137,10 +212,19 @@ fn workloads_and_gateways() {
         link_addrs: vec![],
         alive: Some(true),
         rtt_us: None,
+        draining: true,
+        lag: Some(3),
+        attached: Some(12),
+        packets_per_second: None,
+        release: Some("0.1.0".into()),
+        up_seconds: Some(60),
+        heard_ms_ago: Some(250),
     };
     let expected = json!({
         "node": "0000000000000001", "role": "forwarder", "registry": "learner", "region": "us-ashburn-1", "zone": "AD-1",
         "cluster_addrs": ["10.0.0.1:7443"], "link_addrs": [], "alive": true, "rtt_us": null,
+        "draining": true, "lag": 3, "attached": 12, "packets_per_second": null, "release": "0.1.0", "up_seconds": 60,
+        "heard_ms_ago": 250,
     });
     golden(&gateway, &expected);
 }
@@ -206,17 +290,28 @@ fn links() {
             ports: (1, 2),
             rtt_us: Some(80_000),
             control: true,
+            rtt_control_us: Some(81_000),
+            loss_in: Some(0),
+            loss_out: None,
+            verdict: Some("up".into()),
         }],
         roots: vec!["00ff".into()],
         release: None,
+        paused: true,
+        peer_paused: false,
+        merge_namespaces: vec!["*".into()],
+        stale: Stale::EjectAfter { seconds: Some(30) },
+        transit: false,
     };
     let expected = json!({
         "cluster": "phx", "cluster_id": 9, "trust_domain": "phx.mesh", "region": "us-phoenix-1", "state": "up",
         "stale_for": null, "established_at": 1, "imports": 2, "exports": 3, "refused": ["a.b: it lacks port 80/tcp"],
         "gateways": [{
-            "node": "0000000000000003", "addr": "192.0.2.1:7443", "ports": [1, 2], "rtt_us": 80000, "control": true
+            "node": "0000000000000003", "addr": "192.0.2.1:7443", "ports": [1, 2], "rtt_us": 80000, "control": true,
+            "rtt_control_us": 81000, "loss_in": 0, "loss_out": null, "verdict": "up"
         }],
-        "roots": ["00ff"], "release": null,
+        "roots": ["00ff"], "release": null, "paused": true, "peer_paused": false, "merge_namespaces": ["*"],
+        "stale": {"eject-after": {"seconds": 30}}, "transit": false,
     });
     golden(&link, &expected);
 }

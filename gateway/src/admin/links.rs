@@ -2,26 +2,29 @@
 //!
 //! Making one is the business of [`crate::links`]; here is how that is asked for, and how a link is shown.
 
-use super::api::{Accept, CreatedToken, Invite, Link, LinkGateway, LinkState};
+use super::api::{Accept, CreatedToken, Invite, Link, LinkGateway, LinkPolicy, LinkState, Pause, Stale};
 use super::change;
 use super::error::ApiError;
 use super::extract::{Actor, Body, Segment, parse, parse_if, seconds};
 use crate::forwarder::PathStatus;
 use crate::hub::{Hub, Peer};
-use crate::links as linking;
+use crate::links::{self as linking, PairStatus};
 use crate::tokens::MAX_TTL;
 use axum::Json;
 use axum::extract::State;
-use causeway_catalog::{MergeRule, RemoveLink};
+use causeway_catalog::{MergeRule, PauseLink, RemoveLink, SetLinkPolicy, StalePolicy};
 use causeway_federation::Conflict;
-use causeway_model::{ClusterId, ClusterName, GatewayFacts, Label, ServiceName};
+use causeway_model::{ClusterId, ClusterName, GatewayFacts, Label, NodeId, ServiceName};
 use causeway_wire::token::LinkToken;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// How long an invitation lives unless the request says otherwise, in seconds.
 const DEFAULT_TTL: u64 = 900;
+/// The longest time after which the services of a silent cluster are ejected, in seconds.
+const MAX_EJECT_SECS: u32 = 86_400;
 /// The most refused offers that are shown.
 const MAX_REFUSED: usize = 20;
 /// What is said when a peer offers too much.
@@ -49,6 +52,74 @@ pub(super) async fn remove(
     change(&hub, &actor, RemoveLink { cluster: cluster.clone() }).await?;
     tracing::info!(%cluster, by = actor.0, "link removed");
     Ok(Json(json!({})))
+}
+
+pub(super) async fn pause(
+    State(hub): State<Hub>,
+    actor: Actor,
+    Segment(cluster): Segment,
+    Body(request): Body<Pause>,
+) -> Result<Json<Link>, ApiError> {
+    let cluster: ClusterName = parse("cluster", &cluster)?;
+    change(&hub, &actor, PauseLink { cluster: cluster.clone(), paused: request.paused }).await?;
+    tracing::info!(%cluster, paused = request.paused, by = actor.0, "link paused, or resumed");
+    show(State(hub), Segment(cluster.to_string())).await
+}
+
+pub(super) async fn policy(
+    State(hub): State<Hub>,
+    actor: Actor,
+    Segment(cluster): Segment,
+    Body(request): Body<LinkPolicy>,
+) -> Result<Json<Link>, ApiError> {
+    let cluster: ClusterName = parse("cluster", &cluster)?;
+    let catalog = hub.catalog();
+    let link =
+        catalog.link(&cluster).ok_or(causeway_catalog::Refusal::LinkUnknown { cluster: cluster.clone() })?;
+    let namespaces = request.merge_namespaces.as_deref();
+    let merge_namespaces = match namespaces {
+        Some([all]) if all == "*" => MergeRule::All,
+        Some(namespaces) => merge_rule(Some(namespaces))?,
+        None => link.merge_namespaces.clone(),
+    };
+    let stale = request.stale.map_or(Ok(link.stale), |stale| stale_policy(&stale))?;
+    let transit = request.transit.unwrap_or(link.transit);
+    change(&hub, &actor, SetLinkPolicy { cluster: cluster.clone(), merge_namespaces, stale, transit })
+        .await?;
+    show(State(hub), Segment(cluster.to_string())).await
+}
+
+fn stale_policy(told: &Stale) -> Result<StalePolicy, ApiError> {
+    Ok(match told {
+        Stale::ServeLast => StalePolicy::ServeLast,
+        Stale::EjectAfter { seconds } => {
+            let seconds = seconds.unwrap_or(StalePolicy::DEFAULT_EJECT_SECS);
+            if !(1..=MAX_EJECT_SECS).contains(&seconds) {
+                return Err(ApiError::invalid(
+                    "stale",
+                    format!("{seconds} s is out of bounds: give 1 to {MAX_EJECT_SECS}"),
+                ));
+            }
+            StalePolicy::EjectAfter { seconds }
+        }
+        Stale::Fence => StalePolicy::Fence,
+    })
+}
+
+fn told_stale(policy: StalePolicy) -> Stale {
+    match policy {
+        StalePolicy::ServeLast => Stale::ServeLast,
+        StalePolicy::EjectAfter { seconds } => Stale::EjectAfter { seconds: Some(seconds) },
+        StalePolicy::Fence => Stale::Fence,
+    }
+}
+
+fn told_merge(rule: &MergeRule) -> Vec<String> {
+    match rule {
+        MergeRule::None => Vec::new(),
+        MergeRule::All => vec!["*".to_owned()],
+        MergeRule::Only(namespaces) => namespaces.iter().map(ToString::to_string).collect(),
+    }
 }
 
 pub(super) async fn invite(
@@ -127,6 +198,11 @@ fn shown(hub: &Hub, link: &causeway_catalog::Link, paths: &[PathStatus], refused
         gateways: link.gateways.values().map(|facts| gateway(facts, peer.id, paths, &told)).collect(),
         roots: link.roots.iter().map(|root| HEXLOWER.encode(&causeway_identity::fingerprint(root))).collect(),
         release: told.release,
+        paused: link.paused,
+        peer_paused: link.peer_paused,
+        merge_namespaces: told_merge(&link.merge_namespaces),
+        stale: told_stale(link.stale),
+        transit: link.transit,
     }
 }
 
@@ -135,22 +211,31 @@ fn shown(hub: &Hub, link: &causeway_catalog::Link, paths: &[PathStatus], refused
 struct Told {
     imports: u64,
     release: Option<String>,
-    control: Vec<causeway_model::NodeId>,
+    control: Vec<NodeId>,
+    /// This gateway's pairs, and the verdict on each in words.
+    pairs: BTreeMap<NodeId, (PairStatus, Option<String>)>,
 }
 
 impl Told {
     fn of(peer: &Peer) -> Self {
+        let worded = |(node, pair): (NodeId, PairStatus)| {
+            let words = pair.verdict.map(|verdict| peer.health.words(verdict));
+            (node, (pair, words))
+        };
         let open = peer.sessions.iter().filter(|(_, count)| **count > 0);
         Self {
             imports: peer.imports.len() as u64,
             release: peer.release.clone(),
             control: open.map(|(&node, _)| node).collect(),
+            pairs: peer.health.pairs(Instant::now()).into_iter().map(worded).collect(),
         }
     }
 }
 
 fn gateway(facts: &GatewayFacts, cluster: ClusterId, paths: &[PathStatus], told: &Told) -> LinkGateway {
     let path = paths.iter().find(|path| path.cluster == Some(cluster) && path.node == facts.node);
+    let pair = told.pairs.get(&facts.node);
+    let status = pair.map(|(status, _)| status);
     let named = || facts.link_addrs.first().map(ToString::to_string).unwrap_or_default();
     LinkGateway {
         node: facts.node.to_string(),
@@ -158,6 +243,12 @@ fn gateway(facts: &GatewayFacts, cluster: ClusterId, paths: &[PathStatus], told:
         ports: path.map_or((0, 0), |path| (path.ports_alive, path.ports)),
         rtt_us: path.and_then(|path| path.srtt_us),
         control: told.control.contains(&facts.node),
+        rtt_control_us: status
+            .and_then(|pair| pair.rtt)
+            .map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
+        loss_in: status.and_then(|pair| pair.loss_in),
+        loss_out: status.and_then(|pair| pair.loss_out),
+        verdict: pair.and_then(|(_, words)| words.clone()),
     }
 }
 
@@ -169,8 +260,7 @@ async fn refused(hub: &Hub, cluster: ClusterId) -> Vec<String> {
             let newest =
                 peer.refused.newest.iter().rev().map(|offer| format!("{}: {}", offer.name, offer.fault));
             let over_cap = peer.imports.is_over_cap().then(|| OVER_CAP.to_owned());
-            let names: Vec<ServiceName> =
-                peer.imports.imports().map(|import| import.summary.name.clone()).collect();
+            let names: Vec<ServiceName> = peer.imports.imports().map(|import| import.name()).collect();
             (over_cap.into_iter().chain(newest).collect::<Vec<_>>(), names)
         })
         .unwrap_or_default();
@@ -195,7 +285,7 @@ fn explain(conflict: &Conflict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use causeway_model::{GatewayRole, Locality, NodeId};
+    use causeway_model::{GatewayRole, Locality};
 
     #[test]
     fn namespaces_make_a_rule() {
@@ -220,7 +310,9 @@ mod tests {
             link_addrs: vec!["gw.example.org:7443".parse().unwrap()],
         };
         let cluster = ClusterId::new(9).unwrap();
-        let told = Told { control: vec![NodeId(3)], ..Told::default() };
+        let pair = PairStatus { rtt: Some(Duration::from_millis(81)), loss_in: Some(0), loss_out: Some(5), verdict: None };
+        let pairs = [(NodeId(3), (pair, Some("up".to_owned())))].into();
+        let told = Told { control: vec![NodeId(3)], pairs, ..Told::default() };
         let path = |cluster, node| PathStatus {
             cluster,
             node: NodeId(node),
@@ -237,5 +329,7 @@ mod tests {
             ("192.0.2.1:7443", (1, 2), Some(80_000))
         );
         assert!(shown.control);
+        assert_eq!((shown.rtt_control_us, shown.loss_in, shown.loss_out), (Some(81_000), Some(0), Some(5)));
+        assert_eq!(shown.verdict.as_deref(), Some("up"));
     }
 }

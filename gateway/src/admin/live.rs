@@ -183,12 +183,17 @@ impl Watch {
         Self(BufReader::new(stream).lines())
     }
 
-    /// The next event; nothing at the end. Headers and the sizes of chunks are no objects.
+    /// The next event that says what there is; nothing at the end. Headers and the sizes of chunks are no objects.
     async fn next(&mut self) -> Option<ServiceEvent> {
         loop {
             let line = timeout(SOON, self.0.next_line()).await.unwrap().unwrap()?;
             if line.starts_with('{') {
-                return Some(serde_json::from_str(&line).unwrap());
+                match serde_json::from_str(&line).unwrap() {
+                    ServiceEvent::Snapshot { .. }
+                    | ServiceEvent::Resumed { .. }
+                    | ServiceEvent::Cursor { .. } => {}
+                    event => return Some(event),
+                }
             }
             if line == "0" {
                 return None;

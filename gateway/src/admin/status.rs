@@ -1,12 +1,11 @@
-//! `/v1/status` and `/v1/gateways`: this gateway, its registry, its siblings.
+//! `/v1/status`: this gateway and its registry at a glance.
 
-use super::api::{Gateway, Packets, Registry, Status};
+use super::api::{Packets, Registry, Status};
 use super::links::brief;
-use crate::forwarder::{DropReason, PathStatus, Totals};
+use crate::forwarder::{DropReason, Totals};
 use crate::hub::Hub;
 use axum::Json;
 use axum::extract::State;
-use causeway_model::{GatewayFacts, NodeId};
 use causeway_store::RegistryStatus;
 use causeway_wire::view::VersionInfo;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -45,40 +44,6 @@ pub(super) async fn show(State(hub): State<Hub>) -> Json<Status> {
     })
 }
 
-pub(super) async fn gateways(State(hub): State<Hub>) -> Json<Vec<Gateway>> {
-    let (status, paths) = (hub.registry.status(), hub.forwarder.paths());
-    let own = hub.node.id();
-    Json(hub.gateways().iter().map(|facts| gateway(facts, own, &status, &paths)).collect())
-}
-
-fn gateway(facts: &GatewayFacts, own: NodeId, status: &RegistryStatus, paths: &[PathStatus]) -> Gateway {
-    let path = paths.iter().find(|path| path.cluster.is_none() && path.node == facts.node);
-    Gateway {
-        node: facts.node.to_string(),
-        role: facts.role.to_string(),
-        registry: part(facts.node, status).to_owned(),
-        region: facts.locality.region.clone(),
-        zone: facts.locality.zone.clone(),
-        cluster_addrs: texts(&facts.cluster_addrs),
-        link_addrs: texts(&facts.link_addrs),
-        alive: (facts.node != own).then(|| path.is_some_and(|path| path.ports_alive > 0)),
-        rtt_us: path.and_then(|path| path.srtt_us),
-    }
-}
-
-/// What `node` does in the registry.
-fn part(node: NodeId, status: &RegistryStatus) -> &'static str {
-    if status.leader == Some(node) {
-        "leader"
-    } else if status.voters.contains(&node) {
-        "voter"
-    } else if status.learners.contains(&node) {
-        "learner"
-    } else {
-        "none"
-    }
-}
-
 fn registry(status: &RegistryStatus) -> Registry {
     Registry {
         role: status.role.to_string(),
@@ -100,7 +65,7 @@ fn packets(totals: &Totals) -> Packets {
     }
 }
 
-fn texts(values: &[impl ToString]) -> Vec<String> {
+pub(super) fn texts(values: &[impl ToString]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
 }
 
@@ -112,7 +77,7 @@ pub(super) fn unix(time: SystemTime) -> u64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use causeway_model::{GatewayRole, Locality, Revision};
+    use causeway_model::{NodeId, Revision};
     use causeway_store::RegistryRole;
 
     /// Node 1 follows node 2; node 3 votes, node 4 learns.
@@ -130,33 +95,6 @@ pub(super) mod tests {
             lag: Vec::new(),
             failure: None,
         }
-    }
-
-    fn facts(node: u64) -> GatewayFacts {
-        GatewayFacts {
-            node: NodeId(node),
-            role: GatewayRole::Gateway,
-            locality: Locality { region: "r".into(), zone: "z".into() },
-            cluster_addrs: vec!["10.0.0.1:7443".parse().unwrap()],
-            link_addrs: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_gateway_has_its_part_in_the_registry_and_its_path() {
-        let path = PathStatus {
-            cluster: None,
-            node: NodeId(2),
-            addr: "10.0.0.2:7443".parse().unwrap(),
-            ports_alive: 2,
-            ports: 2,
-            srtt_us: Some(300),
-        };
-        let shown = |node| gateway(&facts(node), NodeId(1), &follower(), std::slice::from_ref(&path));
-        let parts: Vec<String> = (1..=5).map(|node| shown(node).registry).collect();
-        assert_eq!(parts, ["voter", "leader", "voter", "learner", "none"]);
-        assert_eq!((shown(1).alive, shown(2).alive, shown(3).alive), (None, Some(true), Some(false)));
-        assert_eq!(shown(2).rtt_us, Some(300));
     }
 
     #[test]

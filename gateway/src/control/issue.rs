@@ -3,15 +3,17 @@
 use super::limits::Limits;
 use super::{Metered, Out, SessionError, refusal};
 use crate::hub::Hub;
-use causeway_catalog::{Outcome, Token, TokenKind, TokenUser, UseToken};
-use causeway_identity::{ClusterCa, SVID_TTL, request_key_id};
-use causeway_model::{SpiffeId, WorkloadId};
+use causeway_catalog::{Catalog, Outcome, Revoked, Token, TokenKind, TokenUser, UseToken};
+use causeway_identity::{
+    CertificateDer, ClusterCa, SVID_TTL, VerifyError, issued_at, not_after, request_key_id,
+};
+use causeway_model::{RevokedSubject, SpiffeId, WorkloadId};
 use causeway_store::ProposeError;
 use causeway_transport::{Connection, FrameReader, exporter};
 use causeway_wire::ctl::{Attach, Attached, Issued, Join, Renew, ToGateway};
 use causeway_wire::token::{EXPORTER_LABEL, token_id_text, verify_join_proof};
 use causeway_wire::view::Refusal;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The longest certificate request, in bytes.
 const MAX_CSR: usize = 8192;
@@ -60,7 +62,7 @@ pub(super) async fn attach(
             metered.meter.delayed();
         }
         match message {
-            ToGateway::Renew(request) => match renew(hub, identity, &request) {
+            ToGateway::Renew(request) => match renew(hub, connection, identity, &request).await {
                 Ok(issued) => out.send(issued).await?,
                 Err(refused) => out.send(refused).await?,
             },
@@ -203,19 +205,71 @@ fn failed(error: &ProposeError) -> Told {
     (error.reason().to_owned(), error.to_string())
 }
 
+/// An SVID that ends sooner than this part of its life is renewed though nobody knows whether it was revoked a moment ago.
+const LAST_PART: u32 = 6;
+
 /// Issues a new SVID of the identity that the old one has.
-pub(super) fn renew(hub: &Hub, identity: &SpiffeId, renew: &Renew) -> Result<Issued, Refusal> {
+pub(super) async fn renew(
+    hub: &Hub,
+    connection: &Connection,
+    identity: &SpiffeId,
+    renew: &Renew,
+) -> Result<Issued, Refusal> {
     if renew.csr.len() > MAX_CSR {
         let message = format!("the certificate request has {} bytes, at most {MAX_CSR}", renew.csr.len());
         return Err(refusal(renew.request, "csr-too-large", message));
     }
+    let refuse = |(reason, message): Told| refusal(renew.request, &reason, message);
+    let chain = causeway_transport::peer_chain(connection).unwrap_or_default();
+    check_good(hub, &chain).await.map_err(refuse)?;
     let ca = hub.ca().map_err(|error| refusal(renew.request, "cannot-sign", error.to_string()))?;
     sign(hub, &ca, renew.request, &renew.csr, identity)
 }
 
+/// Refuses a revoked SVID: with a new one its holder would leave the revocation behind. This replica may not have heard of it yet, so
+/// the leader is asked, too. Without a leader nothing is revoked either, and what was a moment ago is overlooked only when the
+/// SVID is about to end.
+async fn check_good(hub: &Hub, chain: &[CertificateDer<'_>]) -> Result<(), Told> {
+    let refused = |error: VerifyError| (error.reason().to_owned(), error.to_string());
+    let standing = hub.node.bundles().standing(chain).map_err(refused)?;
+    match hub.registry.current().await {
+        Ok(current) => {
+            let revoked = current.revoked().any(|revoked| match &revoked.revocation.subject {
+                RevokedSubject::Identity(id) => {
+                    id == standing.id() && standing.issued() <= revoked.revocation.issued_before
+                }
+                RevokedSubject::Key(key) => key == standing.key(),
+            });
+            let issued_before = standing.issued();
+            if revoked {
+                Err(refused(VerifyError::Revoked { id: standing.id().clone(), issued_before }))
+            } else {
+                Ok(())
+            }
+        }
+        Err(_) if ends_soon(chain, SystemTime::now()) => Ok(()),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Whether the SVID is in the last part of its life.
+fn ends_soon(chain: &[CertificateDer<'_>], now: SystemTime) -> bool {
+    let (Ok(from), Ok(until)) = (issued_at(chain), not_after(chain)) else { return false };
+    let life = until.duration_since(from).unwrap_or_default();
+    until.duration_since(now).unwrap_or_default() < life / LAST_PART
+}
+
+/// When a certificate of `identity` counts as issued: after the revocation of older ones, though this clock may lag.
+fn issue_time(catalog: &Catalog, identity: &SpiffeId) -> SystemTime {
+    let of = |revoked: &&Revoked| matches!(&revoked.revocation.subject, RevokedSubject::Identity(id) if id == identity);
+    let after =
+        catalog.revoked().find(of).map_or(0, |revoked| revoked.revocation.issued_before.saturating_add(1));
+    SystemTime::now().max(SystemTime::UNIX_EPOCH + Duration::from_secs(after))
+}
+
 fn sign(hub: &Hub, ca: &ClusterCa, request: u32, csr: &[u8], identity: &SpiffeId) -> Result<Issued, Refusal> {
     let chain = ca
-        .sign_svid(csr, identity, SystemTime::now(), SVID_TTL)
+        .sign_svid(csr, identity, issue_time(&hub.catalog(), identity), SVID_TTL)
         .map_err(|error| refusal(request, error.reason(), error.to_string()))?;
     tracing::info!(%identity, "SVID issued");
     Ok(Issued { request, chain, bundle: hub.own_bundle(&hub.catalog()) })

@@ -60,6 +60,7 @@ impl Limits {
             ToGateway::ReportHealth(_)
             | ToGateway::EpochsInUse(_)
             | ToGateway::Attach(_)
+            | ToGateway::Trust(_)
             | ToGateway::Hello(_)
             | ToGateway::Goodbye(_) => (&mut self.reports, 1),
         };

@@ -4,7 +4,7 @@ use super::refusal;
 use super::session::Sidecar;
 use crate::hub::Hub;
 use causeway_catalog::{Catalog, DeclarePorts};
-use causeway_model::{PortSet, ServiceName};
+use causeway_model::{PortSet, Revision, ServiceName};
 use causeway_presence::{Row, ServedService};
 use causeway_store::ProposeError;
 use causeway_wire::ctl::{MAX_SERVED, Register};
@@ -44,6 +44,9 @@ pub(super) async fn register(hub: &Hub, sidecar: &Sidecar, register: &Register) 
         weight: register.weight.clamp(1, 1000),
         overlay: register.overlay.clone(),
         release: sidecar.release.clone(),
+        svid_key: [0; 32],
+        root: [0; 8],
+        bundle: Revision(0),
         seq: 0,
         attached: true,
     };

@@ -3,11 +3,14 @@
 use super::limits::Limits;
 use super::tell::Told;
 use super::{Metered, Out, SessionError, issue, register};
-use crate::hub::{Change, Hub, Meter};
+use crate::authority;
+use crate::hub::{Change, Hub, Meter, RootId};
 use crate::watched::Watched;
 use causeway_model::{ClusterId, ServiceName, SpiffeId, WorkloadId};
 use causeway_transport::Connection;
-use causeway_wire::ctl::{Draining, InstancesGone, MAX_SUBSCRIPTIONS, MAX_WATCHED, Registered, ToGateway};
+use causeway_wire::ctl::{
+    Draining, InstancesGone, MAX_SUBSCRIPTIONS, MAX_WATCHED, Registered, RenewNow, ToGateway,
+};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
@@ -30,6 +33,10 @@ pub(super) struct Session<'h> {
     pub(super) registered: bool,
     /// Instances of this cluster that the sidecar is connected to.
     local: Watched,
+    /// The root that its SVID chains to, as it last said, and the one that it was asked to renew for.
+    root: Option<RootId>,
+    asked: Option<RootId>,
+    pub(super) connection: Connection,
     /// Instances of linked clusters that it is connected to.
     remote: BTreeSet<(ClusterId, WorkloadId)>,
 }
@@ -53,15 +60,23 @@ pub(super) async fn run(
         serves: BTreeSet::new(),
         registered: false,
         local: Watched::of_process(Instant::now(), hub.up()),
+        root: None,
+        asked: None,
+        connection: connection.clone(),
         remote: BTreeSet::new(),
     };
     session.tell_cluster().await?;
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let draining = hub.drain.started();
     tokio::pin!(draining);
-    let mut drained = false;
+    let (mut drained, mut told) = (false, false);
     loop {
         metered.note();
+        let out_of_use = hub.catalog().is_draining(hub.node.id());
+        if out_of_use && !std::mem::replace(&mut told, true) {
+            session.out.send(Draining {}).await?;
+        }
+        told &= out_of_use;
         let now = Instant::now();
         let resume = session.limits.resume_at(now);
         tokio::select! {
@@ -130,10 +145,12 @@ impl Session<'_> {
                 Ok(attached) => self.out.send(attached).await,
                 Err(refused) => self.out.send(refused).await,
             },
-            ToGateway::Renew(request) => match issue::renew(self.hub, &self.sidecar.identity, &request) {
-                Ok(issued) => self.out.send(issued).await,
-                Err(refused) => self.out.send(refused).await,
-            },
+            ToGateway::Renew(request) => {
+                match issue::renew(self.hub, &self.connection, &self.sidecar.identity, &request).await {
+                    Ok(issued) => self.out.send(issued).await,
+                    Err(refused) => self.out.send(refused).await,
+                }
+            }
             ToGateway::ReportHealth(report) => {
                 self.hub.health(workload, &report.service, report.health);
                 Ok(())
@@ -155,6 +172,12 @@ impl Session<'_> {
                 self.update_wants();
                 self.tell_gone().await
             }
+            ToGateway::Trust(report) => {
+                let root = report.root;
+                self.hub.trust_reported(workload, report);
+                self.root = Some(root);
+                self.tell_renew().await
+            }
             // keys are dropped by age alone until every sidecar's report is kept
             ToGateway::EpochsInUse(_) => Ok(()),
             ToGateway::Hello(_) | ToGateway::Join(_) | ToGateway::Goodbye(_) => {
@@ -167,6 +190,7 @@ impl Session<'_> {
         match change {
             Change::Catalog => {
                 self.tell_cluster().await?;
+                self.tell_renew().await?;
                 self.tell_exported().await?;
                 self.tell_services().await
             }
@@ -195,6 +219,20 @@ impl Session<'_> {
         self.local.check(Instant::now(), |instance| self.hub.is_alive(instance));
         self.update_wants();
         self.tell_gone().await
+    }
+
+    /// Asks for a renewal when the cluster signs with another root than that of the sidecar's SVID.
+    async fn tell_renew(&mut self) -> Result<(), SessionError> {
+        let Some(root) = self.root.and_then(|root| authority::renew_for(&self.hub.catalog(), root)) else {
+            return Ok(());
+        };
+        if self.asked.replace(root) == Some(root) {
+            return Ok(());
+        }
+        let within = authority::spread(self.hub.soft().attached.len());
+        self.out
+            .send(RenewNow { root, within_ms: u32::try_from(within.as_millis()).unwrap_or(u32::MAX) })
+            .await
     }
 
     /// Instances of this cluster that are gone, of those the sidecar is connected to.

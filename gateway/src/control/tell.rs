@@ -3,7 +3,7 @@
 use super::SessionError;
 use super::session::Session;
 use causeway_catalog::Catalog;
-use causeway_model::{ClusterId, GatewayFacts, ServiceHandle, ServiceName, TrustDomain};
+use causeway_model::{ClusterId, GatewayFacts, Revision, ServiceHandle, ServiceName, TrustDomain};
 use causeway_wire::ctl::{Bundles, ExportedTo, Gateways, Keys};
 use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, ServiceView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ fn exported(catalog: &Catalog, services: &BTreeSet<ServiceName>) -> Vec<(Service
 #[derive(Default)]
 pub(super) struct Told {
     gateways: Vec<GatewayFacts>,
-    bundles: Vec<BundleView>,
+    bundles: Option<(Revision, Vec<BundleView>)>,
     keys: Option<(Vec<CidSecret>, ProbeSecret)>,
     exported: Option<Vec<(ServiceName, Vec<TrustDomain>)>>,
     services: BTreeMap<ServiceName, ServiceView>,
@@ -53,10 +53,10 @@ impl Session<'_> {
             self.out.send(Gateways { gateways }).await?;
         }
         let catalog = self.hub.catalog();
-        let bundles = self.hub.bundles(&catalog);
-        if bundles != self.told.bundles {
-            self.told.bundles.clone_from(&bundles);
-            self.out.send(Bundles { revision: catalog.revision(), bundles }).await?;
+        let bundles = (catalog.trust_revision(), self.hub.bundles(&catalog));
+        if self.told.bundles.as_ref() != Some(&bundles) {
+            self.told.bundles = Some(bundles.clone());
+            self.out.send(Bundles { revision: bundles.0, bundles: bundles.1 }).await?;
         }
         let Some(probe_key) = self.hub.probe_secret(self.sidecar.workload) else { return Ok(()) };
         let keys = (self.hub.cid_secrets(), probe_key);

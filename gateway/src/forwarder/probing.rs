@@ -221,10 +221,11 @@ mod tests {
         use causeway_model::ClusterId;
         let [own, peer] = [1, 2].map(|id| ClusterId::new(id).unwrap());
         let fixed = Fixed { cluster: own, node: NodeId(1), ports: 1, limits: SourceLimits::default() };
-        let mut inputs = Inputs::new(own);
+        let mut inputs = Inputs::new(&fixed);
         let nodes = [NodeId(7)].into_iter().collect();
-        inputs.links.insert(peer, LinkRoute { key: [5; 32], gateways: Vec::new(), nodes });
-        let tables = Tables::build(&fixed, &inputs, None, 0);
+        let link = LinkRoute { key: [5; 32], gateways: Vec::new(), nodes };
+        inputs.set_gateways([(peer, link)].into_iter().collect(), FxHashMap::default());
+        let tables = Tables::build(&fixed, &inputs, None);
         let from = "127.0.0.1:9".parse().unwrap();
         let probe = |node: u64, cookie| {
             let scope = ProbeScope::Link;

@@ -162,6 +162,7 @@ mod tests {
     use super::*;
     use causeway_model::{Epoch, NodeId, ServiceHandle};
     use causeway_wire::CidKeys;
+    use rustc_hash::FxHashSet;
     use std::net::SocketAddr;
     use std::sync::atomic::Ordering::Relaxed;
 
@@ -187,30 +188,26 @@ mod tests {
 
     fn tables(ready: bool) -> Tables {
         let fixed = Fixed { cluster: cluster(1), node: HERE, ports: 2, limits: SourceLimits::default() };
-        let mut inputs = Inputs::new(cluster(1));
+        let mut inputs = Inputs::new(&fixed);
         inputs.ready = ready;
-        inputs.cid_keys = keys(1);
+        assert!(inputs.set_keys(keys(1)));
         inputs.probe_keys = vec![(Epoch(1), [9; 32])];
-        let mut admit = |addr: SocketAddr, class: Class| {
-            inputs.admitted.insert(addr, Arc::new(Source::new(addr, class, 0, 0, &fixed.limits)));
-        };
-        admit(addr(10), Class::Workload(ATTACHED));
-        admit(addr(11), Class::Workload(CLIENT));
+        inputs.admit(addr(10), Class::Workload(ATTACHED), 0, 0);
+        inputs.admit(addr(11), Class::Workload(CLIENT), 0, 0);
         inputs.elsewhere.insert(ELSEWHERE, SIBLING);
         inputs.endpoints.insert(0x7a6, ATTACHED);
-        let exported_to = [cluster(2)].into_iter().collect();
-        inputs.services.insert(EXPORTED, ServiceRoute { endpoints: vec![ATTACHED], exported_to });
-        inputs.services.insert(
-            EMPTY,
-            ServiceRoute { endpoints: vec![], exported_to: [cluster(2)].into_iter().collect() },
-        );
-        inputs.siblings.insert(SIBLING, vec![addr(2)]);
-        for id in [2, 3] {
+        let exported_to: FxHashSet<ClusterId> = [cluster(2)].into_iter().collect();
+        for (handle, endpoints) in [(EXPORTED, vec![ATTACHED]), (EMPTY, Vec::new())] {
+            inputs.set_service(handle, ServiceRoute { endpoints, exported_to: exported_to.clone() });
+        }
+        let link = |id: u32| {
             let gateways = vec![(NodeId(u64::from(id)), addr(100 + u8::try_from(id).unwrap()))];
             let nodes = gateways.iter().map(|(node, _)| *node).collect();
-            inputs.links.insert(cluster(id), LinkRoute { key: [7; 32], gateways, nodes });
-        }
-        let tables = Tables::build(&fixed, &inputs, None, 0);
+            (cluster(id), LinkRoute { key: [7; 32], gateways, nodes })
+        };
+        let siblings = [(SIBLING, vec![addr(2)])].into_iter().collect();
+        inputs.set_gateways([2, 3].map(link).into_iter().collect(), siblings);
+        let tables = Tables::build(&fixed, &inputs, None);
         for target in tables.targets.iter().filter(|target| target.cluster() != Some(cluster(3))) {
             target.ports.iter().for_each(|port| port.alive.store(true, Relaxed));
         }

@@ -1,11 +1,15 @@
 //! What the forwarder knows: an immutable picture that its threads read without locks, and the inputs it is built from.
 
+use super::sharded::Sharded;
 use super::source::{Class, Source, SourceLimits};
+use super::sources::Sources;
 use super::target::Target;
 use causeway_model::{ClusterId, Epoch, NodeId, ServiceHandle, WorkloadId};
 use causeway_wire::CidKeys;
 use causeway_wire::probe;
 use rustc_hash::{FxHashMap, FxHashSet};
+#[cfg(test)]
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -29,7 +33,14 @@ pub struct LinkRoute {
     pub nodes: FxHashSet<NodeId>,
 }
 
-/// What the tables are built from. Whoever owns a part replaces it through [`super::Forwarder::update`].
+/// Linked clusters.
+pub type Links = FxHashMap<ClusterId, LinkRoute>;
+/// The other gateways of this cluster, and their addresses.
+pub type Siblings = FxHashMap<NodeId, Vec<SocketAddr>>;
+/// Services with a handle.
+pub type Services = FxHashMap<ServiceHandle, Arc<ServiceRoute>>;
+
+/// What the tables are built from. Whoever owns a part changes it through [`super::Forwarder::update`].
 #[derive(Clone, Debug)]
 pub struct Inputs {
     /// Whether packets are taken; probes are answered either way.
@@ -38,59 +49,126 @@ pub struct Inputs {
     pub filled: bool,
     /// Whether this gateway is about to stop: it still forwards, and asks everybody to use another.
     pub draining: bool,
-    /// The keys of this cluster's WORKLOAD ids.
-    pub cid_keys: CidKeys,
     /// The keys of this cluster's probes.
     pub probe_keys: Vec<(Epoch, [u8; 32])>,
-    /// Services with a handle.
-    pub services: FxHashMap<ServiceHandle, ServiceRoute>,
+    /// The keys of this cluster's WORKLOAD ids.
+    pub(super) cid_keys: CidKeys,
+    pub(super) services: Arc<Services>,
     /// The tags of the cluster's endpoints, under every key in use.
-    pub endpoints: FxHashMap<u64, WorkloadId>,
+    pub(super) endpoints: Sharded<u64, WorkloadId>,
     /// Workloads that are attached to another gateway, and to which.
-    pub elsewhere: FxHashMap<WorkloadId, NodeId>,
-    /// Linked clusters.
-    pub links: FxHashMap<ClusterId, LinkRoute>,
-    /// The other gateways of this cluster.
-    pub siblings: FxHashMap<NodeId, Vec<SocketAddr>>,
-    pub(super) admitted: FxHashMap<SocketAddr, Arc<Source>>,
-    pub(super) control: FxHashMap<SocketAddr, usize>,
-    /// Where each workload is admitted.
-    pub(super) workload_at: FxHashMap<Class, SocketAddr>,
+    pub(super) elsewhere: Sharded<WorkloadId, NodeId>,
+    links: Links,
+    siblings: Siblings,
+    pub(super) sources: Sources,
 }
 
 impl Inputs {
-    /// The admitted sources that still stand: those of a link or a gateway that was removed are cut off at once.
-    fn standing(&self) -> FxHashMap<SocketAddr, Arc<Source>> {
-        let stands = |source: &Source| match source.class {
-            Class::Link(cluster, node) => {
-                self.links.get(&cluster).is_some_and(|link| link.nodes.contains(&node))
-            }
-            Class::Sibling(node) => self.siblings.contains_key(&node),
-            Class::Workload(_) | Class::Control => true,
-        };
-        self.admitted
-            .iter()
-            .filter(|(_, source)| stands(source))
-            .map(|(&addr, source)| (addr, source.clone()))
-            .collect()
-    }
-
-    pub(super) fn new(cluster: ClusterId) -> Self {
+    pub(super) fn new(fixed: &Fixed) -> Self {
         Self {
             ready: false,
             filled: false,
             draining: false,
-            cid_keys: CidKeys::new(cluster, []),
             probe_keys: Vec::new(),
-            services: FxHashMap::default(),
-            endpoints: FxHashMap::default(),
-            elsewhere: FxHashMap::default(),
+            cid_keys: CidKeys::new(fixed.cluster, []),
+            services: Arc::default(),
+            endpoints: Sharded::default(),
+            elsewhere: Sharded::default(),
             links: FxHashMap::default(),
             siblings: FxHashMap::default(),
-            admitted: FxHashMap::default(),
-            control: FxHashMap::default(),
-            workload_at: FxHashMap::default(),
+            sources: Sources::new(fixed.limits),
         }
+    }
+
+    /// `workload` is one of the cluster, reached through the other gateway `through` if it is not attached here.
+    pub fn place(&mut self, workload: WorkloadId, through: Option<NodeId>) {
+        let Self { cid_keys, endpoints, elsewhere, .. } = self;
+        cid_keys.keys().for_each(|key| endpoints.set(key.endpoint_tag(workload), workload));
+        match through {
+            Some(node) => elsewhere.set(workload, node),
+            None => elsewhere.remove(&workload),
+        }
+    }
+
+    /// `workload` is gone from the cluster.
+    pub fn displace(&mut self, workload: WorkloadId) {
+        let Self { cid_keys, endpoints, elsewhere, .. } = self;
+        cid_keys.keys().for_each(|key| endpoints.remove(&key.endpoint_tag(workload)));
+        elsewhere.remove(&workload);
+    }
+
+    /// The keys of WORKLOAD ids are `keys`; returns whether they are others than before. [`Self::replace_workloads`] must follow
+    /// then, because the tags of all endpoints are others too.
+    #[must_use]
+    pub fn set_keys(&mut self, keys: CidKeys) -> bool {
+        // a key shows itself in the tags that it makes
+        let shown = |keys: &CidKeys| {
+            keys.keys().map(|key| (key.epoch(), key.endpoint_tag(WorkloadId(0)))).collect::<Vec<_>>()
+        };
+        let changed = shown(&self.cid_keys) != shown(&keys);
+        self.cid_keys = keys;
+        changed
+    }
+
+    /// The cluster's workloads are these, each with the other gateway that it is reached through, if any.
+    pub fn replace_workloads(&mut self, workloads: impl Iterator<Item = (WorkloadId, Option<NodeId>)>) {
+        (self.endpoints, self.elsewhere) = (Sharded::default(), Sharded::default());
+        workloads.for_each(|(workload, through)| self.place(workload, through));
+    }
+
+    /// The service `handle` has this route.
+    pub fn set_service(&mut self, handle: ServiceHandle, route: ServiceRoute) {
+        if self.services.get(&handle).is_none_or(|known| **known != route) {
+            Arc::make_mut(&mut self.services).insert(handle, Arc::new(route));
+        }
+    }
+
+    /// All services.
+    pub fn replace_services(&mut self, services: Services) {
+        if *self.services != services {
+            self.services = Arc::new(services);
+        }
+    }
+
+    /// The gateways of linked clusters and of this one. What comes from those that were removed is cut off at once.
+    pub fn set_gateways(&mut self, links: Links, siblings: Siblings) {
+        if (&self.links, &self.siblings) == (&links, &siblings) {
+            return;
+        }
+        (self.links, self.siblings) = (links, siblings);
+        let listening = self.siblings.values().flatten().copied().collect();
+        let Self { sources, links, siblings, .. } = self;
+        sources.follow(listening, |class| stands(links, siblings, class));
+    }
+
+    /// The inputs of a gateway of `cluster` that knows nothing yet.
+    #[cfg(test)]
+    pub(crate) fn of(cluster: ClusterId) -> Self {
+        Self::new(&Fixed { cluster, node: NodeId(1), ports: 1, limits: SourceLimits::default() })
+    }
+
+    /// What is known of workloads and services: tags, gateways, routes.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> (BTreeMap<u64, WorkloadId>, BTreeMap<WorkloadId, NodeId>, Services) {
+        let endpoints = self.endpoints.iter().map(|(&tag, &workload)| (tag, workload)).collect();
+        let elsewhere = self.elsewhere.iter().map(|(&workload, &node)| (workload, node)).collect();
+        (endpoints, elsewhere, Services::clone(&self.services))
+    }
+
+    /// Probes showed that `addr` is that of `class`.
+    pub(super) fn admit(&mut self, addr: SocketAddr, class: Class, listener: usize, now_ms: u64) {
+        if stands(&self.links, &self.siblings, class) {
+            self.sources.admit(addr, class, listener, now_ms);
+        }
+    }
+}
+
+/// Whether `class` is a gateway that is known, or no gateway.
+fn stands(links: &Links, siblings: &Siblings, class: Class) -> bool {
+    match class {
+        Class::Link(cluster, node) => links.get(&cluster).is_some_and(|link| link.nodes.contains(&node)),
+        Class::Sibling(node) => siblings.contains_key(&node),
+        Class::Workload(_) | Class::Control => true,
     }
 }
 
@@ -104,11 +182,11 @@ pub(super) struct Tables {
     pub(super) filled: bool,
     pub(super) cid_keys: CidKeys,
     pub(super) probe_keys: Vec<(Epoch, [u8; 32])>,
-    pub(super) sources: FxHashMap<SocketAddr, Arc<Source>>,
-    pub(super) workloads: FxHashMap<WorkloadId, Arc<Source>>,
-    pub(super) elsewhere: FxHashMap<WorkloadId, NodeId>,
-    pub(super) endpoints: FxHashMap<u64, WorkloadId>,
-    pub(super) services: FxHashMap<ServiceHandle, ServiceRoute>,
+    pub(super) sources: Sharded<SocketAddr, Arc<Source>>,
+    pub(super) workloads: Sharded<WorkloadId, Arc<Source>>,
+    pub(super) elsewhere: Sharded<WorkloadId, NodeId>,
+    pub(super) endpoints: Sharded<u64, WorkloadId>,
+    pub(super) services: Arc<Services>,
     pub(super) link_keys: FxHashMap<ClusterId, ([u8; 32], FxHashSet<NodeId>)>,
     pub(super) links: FxHashMap<ClusterId, Vec<Arc<Target>>>,
     pub(super) siblings: FxHashMap<NodeId, Arc<Target>>,
@@ -127,11 +205,12 @@ pub(super) struct Fixed {
 
 impl Tables {
     pub(super) fn empty(fixed: &Fixed) -> Self {
-        Self::build(fixed, &Inputs::new(fixed.cluster), None, 0)
+        Self::build(fixed, &Inputs::new(fixed), None)
     }
 
-    /// The picture of `inputs`. Targets that stay the same are taken over from `old`, with what is known of their paths.
-    pub(super) fn build(fixed: &Fixed, inputs: &Inputs, old: Option<&Self>, now_ms: u64) -> Self {
+    /// The picture of `inputs`; takes as long as there are gateways, however many workloads there are. Targets that stay the same
+    /// are taken over from `old`, with what is known of their paths.
+    pub(super) fn build(fixed: &Fixed, inputs: &Inputs, old: Option<&Self>) -> Self {
         let mut tables = Self {
             cluster: fixed.cluster,
             node: fixed.node,
@@ -140,8 +219,8 @@ impl Tables {
             filled: inputs.filled,
             cid_keys: inputs.cid_keys.clone(),
             probe_keys: inputs.probe_keys.clone(),
-            sources: inputs.standing(),
-            workloads: FxHashMap::default(),
+            sources: inputs.sources.by_addr().clone(),
+            workloads: inputs.sources.workloads().clone(),
             elsewhere: inputs.elsewhere.clone(),
             endpoints: inputs.endpoints.clone(),
             services: inputs.services.clone(),
@@ -156,12 +235,6 @@ impl Tables {
             ports: fixed.ports,
         };
         tables.add_targets(fixed, inputs, old);
-        tables.add_static_sources(fixed, inputs, old, now_ms);
-        for source in tables.sources.values() {
-            if let Class::Workload(workload) = source.class {
-                tables.workloads.insert(workload, source.clone());
-            }
-        }
         tables
     }
 
@@ -196,21 +269,6 @@ impl Tables {
         }
     }
 
-    /// The listening addresses of known gateways, from which their control connections come, and the other ends of control
-    /// connections. A probed admission of the same address counts more.
-    fn add_static_sources(&mut self, fixed: &Fixed, inputs: &Inputs, old: Option<&Self>, now_ms: u64) {
-        // what a gateway forwards leaves from its link sockets, which are probed: its listening address is for control only
-        let siblings = inputs.siblings.values().flatten().map(|&addr| (addr, Class::Control));
-        let control = inputs.control.keys().map(|&addr| (addr, Class::Control));
-        for (addr, class) in siblings.chain(control) {
-            let kept =
-                old.and_then(|old| old.sources.get(&addr)).filter(|source| source.class == class).cloned();
-            self.sources.entry(addr).or_insert_with(|| {
-                kept.unwrap_or_else(|| Arc::new(Source::new(addr, class, 0, now_ms, &fixed.limits)))
-            });
-        }
-    }
-
     /// The probe key of the epoch with these low bits.
     pub(super) fn probe_key(&self, bits: u8) -> Option<&[u8; 32]> {
         self.probe_keys
@@ -233,44 +291,74 @@ mod tests {
         SocketAddr::from(([127, 0, 0, last], 7443))
     }
 
-    fn inputs(fixed: &Fixed) -> Inputs {
-        let mut inputs = Inputs::new(cluster(1));
-        inputs.probe_keys = vec![(Epoch(1), [9; 32])];
-        inputs.siblings.insert(NodeId(2), vec![addr(2)]);
+    fn fixed() -> Fixed {
+        Fixed { cluster: cluster(1), node: NodeId(1), ports: 2, limits: SourceLimits::default() }
+    }
+
+    fn links() -> Links {
         let gateways = vec![(NodeId(7), addr(7))];
         let nodes = [NodeId(7)].into_iter().collect();
-        inputs.links.insert(cluster(2), LinkRoute { key: [1; 32], gateways, nodes });
-        for (addr, class) in
-            [(addr(20), Class::Link(cluster(2), NodeId(7))), (addr(21), Class::Sibling(NodeId(2)))]
-        {
-            inputs.admitted.insert(addr, Arc::new(Source::new(addr, class, 0, 0, &fixed.limits)));
-        }
+        [(cluster(2), LinkRoute { key: [1; 32], gateways, nodes })].into_iter().collect()
+    }
+
+    fn siblings() -> Siblings {
+        [(NodeId(2), vec![addr(2)])].into_iter().collect()
+    }
+
+    fn inputs(fixed: &Fixed) -> Inputs {
+        let mut inputs = Inputs::new(fixed);
+        inputs.probe_keys = vec![(Epoch(1), [9; 32])];
+        inputs.set_gateways(links(), siblings());
+        inputs.admit(addr(20), Class::Link(cluster(2), NodeId(7)), 0, 0);
+        inputs.admit(addr(21), Class::Sibling(NodeId(2)), 0, 0);
         inputs
     }
 
     #[test]
     fn what_is_removed_is_cut_off_at_once_and_what_stays_keeps_its_paths() {
-        let fixed = Fixed { cluster: cluster(1), node: NodeId(1), ports: 2, limits: SourceLimits::default() };
+        let fixed = fixed();
         let mut inputs = inputs(&fixed);
-        let before = Tables::build(&fixed, &inputs, None, 0);
+        let before = Tables::build(&fixed, &inputs, None);
         assert!(before.sources.contains_key(&addr(20)) && before.sources.contains_key(&addr(21)));
         assert_eq!(before.targets.len(), 2);
 
-        inputs.links.clear();
-        let after = Tables::build(&fixed, &inputs, Some(&before), 0);
+        inputs.set_gateways(Links::default(), siblings());
+        let after = Tables::build(&fixed, &inputs, Some(&before));
         assert!(!after.sources.contains_key(&addr(20)), "its packets are taken although the link is removed");
         assert!(after.sources.contains_key(&addr(21)));
         assert!(Arc::ptr_eq(&before.siblings[&NodeId(2)], &after.siblings[&NodeId(2)]));
 
-        inputs.siblings.clear();
-        let last = Tables::build(&fixed, &inputs, Some(&after), 0);
-        assert!(last.sources.is_empty() && last.targets.is_empty());
+        inputs.set_gateways(Links::default(), Siblings::default());
+        inputs.admit(addr(20), Class::Link(cluster(2), NodeId(7)), 0, 0);
+        let last = Tables::build(&fixed, &inputs, Some(&after));
+        assert!(last.sources.len() == 0 && last.targets.is_empty());
     }
 
     #[test]
     fn the_listening_address_of_a_sibling_is_for_control_connections_only() {
-        let fixed = Fixed { cluster: cluster(1), node: NodeId(1), ports: 2, limits: SourceLimits::default() };
-        let tables = Tables::build(&fixed, &inputs(&fixed), None, 0);
-        assert_eq!(tables.sources[&addr(2)].class, Class::Control);
+        let fixed = fixed();
+        let tables = Tables::build(&fixed, &inputs(&fixed), None);
+        assert_eq!(tables.sources.get(&addr(2)).unwrap().class, Class::Control);
+    }
+
+    #[test]
+    fn endpoints_have_a_tag_under_every_key_and_none_when_they_are_gone() {
+        let mut inputs = Inputs::new(&fixed());
+        let keys = |epochs: &[u8]| {
+            CidKeys::new(cluster(1), epochs.iter().map(|&epoch| (Epoch(u64::from(epoch)), [epoch; 16])))
+        };
+        let (here, there) = (WorkloadId(1), WorkloadId(2));
+        let all = [(here, None), (there, Some(NodeId(2)))];
+        assert!(inputs.set_keys(keys(&[1, 2])));
+        inputs.replace_workloads(all.into_iter());
+        assert_eq!((inputs.endpoints.len(), inputs.elsewhere.len()), (4, 1));
+        assert!(!inputs.set_keys(keys(&[1, 2])) && inputs.set_keys(keys(&[2])));
+        inputs.replace_workloads(all.into_iter());
+        assert_eq!((inputs.endpoints.len(), inputs.elsewhere.get(&there)), (2, Some(&NodeId(2))));
+        inputs.place(there, None);
+        inputs.displace(here);
+        assert_eq!((inputs.endpoints.len(), inputs.elsewhere.len()), (1, 0));
+        inputs.displace(there);
+        assert_eq!(inputs.endpoints.len(), 0);
     }
 }

@@ -14,7 +14,7 @@ use causeway_wire::view::{
     BundleView, CidSecret, EndpointView, ExportSummary, MAX_ENDPOINTS, MAX_LOCALITIES, Offer, ProbeSecret,
 };
 use causeway_wire::{Cid, CidKeys};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -76,6 +76,7 @@ impl Hub {
         let linked = catalog.links().map(|link| BundleView {
             trust_domain: link.peer.trust_domain.clone(),
             roots: link.roots.clone(),
+            revoked: link.revoked.clone(),
         });
         std::iter::once(self.own_bundle(catalog)).chain(linked).collect()
     }
@@ -85,28 +86,44 @@ impl Hub {
         let trust_domain = self.node.cluster().trust_domain.clone();
         let roots =
             catalog.cluster().map_or_else(|| self.node.roots().to_vec(), |cluster| cluster.ca.roots.clone());
-        BundleView { trust_domain, roots }
+        let revoked = catalog.revoked().map(|revoked| revoked.revocation.clone()).collect();
+        BundleView { trust_domain, roots, revoked }
     }
 
     /// A service as every cluster offers it, for a client in `here`.
     pub(crate) fn service(&self, name: &ServiceName, here: &Locality) -> Merged {
         let catalog = self.catalog();
         let keys = self.cid_keys(&catalog);
-        let soft = self.soft();
-        let local = self.local_offer(&catalog, &soft, &keys, name, here);
-        let peers = catalog.links().filter_map(|link| peer_offer(&soft, link, name));
-        merge_offers(name, self.node.cluster(), local, peers, here)
+        self.merged(&catalog, &self.soft(), &keys, name, here)
     }
 
-    /// Every service that exists here or was imported, by name.
-    pub(crate) fn service_names(&self) -> BTreeSet<ServiceName> {
+    /// Services as every cluster offers them, in the order of `names`, with what `read` makes of each: the soft state is held
+    /// meanwhile, so they must be few.
+    pub(crate) fn services<T>(
+        &self,
+        names: &[ServiceName],
+        here: &Locality,
+        mut read: impl FnMut(&Catalog, &Soft, Merged) -> T,
+    ) -> Vec<T> {
         let catalog = self.catalog();
+        let keys = self.cid_keys(&catalog);
         let soft = self.soft();
-        let imported = soft
-            .peers
-            .values()
-            .flat_map(|peer| peer.imports.imports().map(|import| import.summary.name.clone()));
-        catalog.services().map(|service| service.name.clone()).chain(imported).collect()
+        let read = |name| read(&catalog, &soft, self.merged(&catalog, &soft, &keys, name, here));
+        names.iter().map(read).collect()
+    }
+
+    fn merged(
+        &self,
+        catalog: &Catalog,
+        soft: &Soft,
+        keys: &CidKeys,
+        name: &ServiceName,
+        here: &Locality,
+    ) -> Merged {
+        let local = self.local_offer(catalog, soft, keys, name, here);
+        let shared = catalog.links().filter(|link| !link.paused && !link.peer_paused);
+        let peers = shared.filter_map(|link| peer_offer(soft, link, name));
+        merge_offers(name, self.node.cluster(), local, peers, here)
     }
 
     fn local_offer(
@@ -165,6 +182,9 @@ impl Hub {
 
 /// The exports to `cluster`, by handle: what its link is told.
 fn exports(catalog: &Catalog, soft: &Soft, cluster: &ClusterName) -> BTreeMap<ServiceHandle, ExportSummary> {
+    if catalog.link(cluster).is_some_and(|link| link.paused) {
+        return BTreeMap::new();
+    }
     let exports = catalog.exports_to(cluster).filter_map(|export| {
         let service = catalog.service(&export.service)?;
         // a service without ports has never been served: there is nothing to call yet
@@ -188,14 +208,15 @@ fn peer_offer(soft: &Soft, link: &Link, name: &ServiceName) -> Option<PeerOffer>
     let peer = soft.peers.get(&link.peer.id)?;
     let import = peer.imports.by_name(name)?;
     let stale = peer.imports.stale_for(Instant::now());
-    let told = peer.endpoints.get(import.summary.handle);
+    let told = peer.endpoints.get(import.handle());
+    let summary = import.summary();
     let offer = Offer {
         cluster: link.peer.clone(),
-        handle: Some(import.summary.handle),
-        ports: import.summary.ports.clone(),
-        identities: import.summary.identities.clone(),
-        healthy: import.summary.healthy,
-        total: import.summary.total,
+        handle: Some(summary.handle),
+        ports: summary.ports,
+        identities: summary.identities,
+        healthy: summary.healthy,
+        total: summary.total,
         stale_for: stale.map(|age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX)),
         endpoints: told.map(|held| held.endpoints.clone()).unwrap_or_default(),
     };

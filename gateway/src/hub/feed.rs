@@ -26,6 +26,8 @@ impl Hub {
         let open = soft.attached.get(&workload).copied().unwrap_or(0);
         check_workload(identity, workload, open)?;
         soft.attached.insert(workload, open + 1);
+        soft.reports.open(workload);
+        soft.lost.open(workload, identity);
         Ok(Held { hub: self.clone(), workload })
     }
 
@@ -58,7 +60,10 @@ impl Hub {
 
     /// `workload` says that it stops.
     pub(crate) fn goodbye(&self, workload: WorkloadId) {
-        self.soft().presence.handle_goodbye(Instant::now(), workload);
+        let mut soft = self.soft();
+        soft.lost.goodbye(workload);
+        soft.presence.handle_goodbye(Instant::now(), workload);
+        drop(soft);
         self.forwarder.forget(workload);
         self.presence_work.notify_one();
     }
@@ -169,7 +174,7 @@ impl Peer {
         }
         let mut services = change.changed;
         if change.staleness.is_some() {
-            services.extend(self.imports.imports().map(|import| import.summary.name.clone()));
+            services.extend(self.imports.remembered(None).map(|import| import.name()));
         }
         services
     }
@@ -217,6 +222,8 @@ impl Drop for Held {
             return;
         }
         soft.attached.remove(&self.workload);
+        soft.reports.close(self.workload);
+        soft.lost.close(Instant::now(), self.workload);
         soft.presence.handle_detach(Instant::now(), self.workload);
         soft.uses.remove(self.workload);
         soft.instances.remove(self.workload);

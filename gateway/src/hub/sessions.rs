@@ -4,15 +4,15 @@ use causeway_model::{SpiffeId, WorkloadId};
 use std::collections::BTreeMap;
 
 /// The most control connections of all sidecars. A sidecar has one with each of two gateways.
-pub(crate) const MAX_SESSIONS: usize = 40_000;
+pub(crate) const MAX_SESSIONS: usize = 120_000;
 /// The most connections without a certificate, over any protocol, apart from those of sidecars: strangers cannot keep those away
 /// who have one.
 pub(crate) const MAX_STRANGERS: usize = 10_000;
 /// The most of one SPIFFE ID, which thousands of workloads may share, once there are [`CROWDED`].
-const MAX_PER_IDENTITY: usize = 20_000;
+const MAX_PER_IDENTITY: usize = 60_000;
 /// From how many on an identity is held to its share. Below, a cluster whose workloads have one identity can attach again after it
 /// lost a gateway; the rest is room that no identity keeps the others out of.
-const CROWDED: usize = 30_000;
+const CROWDED: usize = 100_000;
 /// The most of one workload. It needs one, and a further one while a lost one has not timed out, which takes 4 s.
 const MAX_PER_WORKLOAD: usize = 8;
 
@@ -135,30 +135,30 @@ mod tests {
         }
         let (more, refused) = fill(|| sessions.open(&id(77)));
         assert_eq!((more, sessions.len(), sessions.strangers()), (0, MAX_SESSIONS, MAX_STRANGERS));
-        assert!(refused.contains("40000 control connections, at most 40000"), "{refused}");
+        assert!(refused.contains("120000 control connections, at most 120000"), "{refused}");
     }
 
-    /// 15,000 workloads of one identity lose one of their two gateways.
+    /// 50,000 workloads of one identity lose one of their two gateways.
     #[test]
     fn an_identity_alone_has_room_to_attach_again_and_leaves_some_to_the_others() {
         let mut sessions = Sessions::default();
         let (first, refused) = fill(|| sessions.open(&id(1)));
         assert_eq!(first, CROWDED);
-        assert!(refused.contains("sa/a1 has 30000 control connections"), "{refused}");
+        assert!(refused.contains("sa/a1 has 100000 control connections"), "{refused}");
         let (second, refused) = fill(|| sessions.open(&id(2)));
         assert_eq!(second, MAX_SESSIONS - CROWDED);
-        assert!(refused.contains("40000 control connections, at most 40000"), "{refused}");
+        assert!(refused.contains("120000 control connections, at most 120000"), "{refused}");
     }
 
     #[test]
     fn an_identity_among_many_has_its_share() {
         let mut sessions = Sessions::default();
         for account in 2..12 {
-            (0..1_500).for_each(|_| sessions.open(&id(account)).unwrap());
+            (0..5_000).for_each(|_| sessions.open(&id(account)).unwrap());
         }
         let (first, refused) = fill(|| sessions.open(&id(1)));
         assert_eq!(first, MAX_PER_IDENTITY);
-        assert!(refused.contains("sa/a1 has 20000 control connections"), "{refused}");
+        assert!(refused.contains("sa/a1 has 60000 control connections"), "{refused}");
         assert_eq!(sessions.open(&id(2)), Ok(()));
     }
 

@@ -23,7 +23,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
 /// With how many gateways of a linked cluster each gateway keeps a connection, if it has so many.
-const WANTED: usize = 2;
+pub(super) const WANTED: usize = 2;
 /// How long the cluster with the greater id waits for the other one to call.
 const COURTESY: Duration = Duration::from_secs(1);
 /// How often to look whether connections are missing.
@@ -40,7 +40,7 @@ const MAX_ADDRESSES: usize = 8;
 const ENDED: usize = 64;
 
 /// Starts calling the gateways of linked clusters. A forwarder calls nobody.
-pub(crate) fn start(hub: &Hub) {
+pub(super) fn start(hub: &Hub) {
     if hub.node.role() == GatewayRole::Forwarder {
         return;
     }

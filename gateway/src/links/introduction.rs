@@ -59,7 +59,8 @@ pub(super) fn check_bundle(trust_domain: &TrustDomain, bundle: &BundleView) -> R
             bundle.trust_domain
         ));
     }
-    match TrustBundle::new(trust_domain.clone(), bundle.roots.clone()) {
+    let made = TrustBundle::new(trust_domain.clone(), bundle.roots.clone());
+    match made.and_then(|made| made.with_revoked(bundle.revoked.clone())) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
@@ -131,7 +132,7 @@ pub(super) mod tests {
     fn introduction() -> Introduction {
         let cluster = facts("phx", 2);
         let trust_domain = cluster.trust_domain.clone();
-        let bundle = BundleView { roots: vec![root(&trust_domain)], trust_domain };
+        let bundle = BundleView { roots: vec![root(&trust_domain)], revoked: Vec::new(), trust_domain };
         Introduction { cluster, bundle, gateways: vec![gateway(1), gateway(2)] }
     }
 

@@ -113,8 +113,8 @@ pub(crate) async fn accept(
 
 /// A connection to any of the token's gateways that proves to be of the token's cluster.
 async fn reach(hub: &Hub, core: &TokenCore) -> Result<Connection, LinkError> {
-    let tls =
-        client_config(ServerRule::Fingerprint(core.root_fingerprint), hub.node.bundles(), None, alpn::LINK)?;
+    let rule = ServerRule::Pinned { root: core.root_fingerprint, trust_domain: core.trust_domain.clone() };
+    let tls = client_config(rule, hub.node.bundles(), None, alpn::LINK)?;
     let mut tried = Vec::new();
     for gateway in core.gateways.iter().take(MAX_TOKEN_ADDRESSES) {
         let addrs = match timeout(CONNECT_WITHIN, resolve(gateway)).await {

@@ -1,7 +1,7 @@
 //! A connection between gateways of linked clusters, from the first frame to the last. Both sides do the same.
 //!
-//! `session/tell.rs` decides what is said next, `session/hear.rs` takes what the peer says, and this module moves frames between
-//! them and the stream. What is to be said is remembered as what has changed, not as a queue of messages, so a peer that reads
+//! `session/tell.rs` decides what is said next, `session/hear.rs` takes what the peer says, `session/pulse.rs` sends heartbeats, and this
+//! module moves frames between them and the stream. What is to be said is remembered as what has changed, not as a queue of messages, so a peer that reads
 //! slowly costs no memory.
 
 mod end;
@@ -9,6 +9,7 @@ mod hear;
 mod limits;
 mod open;
 mod pace;
+mod pulse;
 mod tell;
 mod update;
 
@@ -25,6 +26,7 @@ use end::End;
 use hear::Ear;
 use limits::Limits;
 use open::Open;
+use pulse::Heart;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tell::Voice;
@@ -75,7 +77,7 @@ pub(super) async fn run(
     let mut writing = pin!(write(FrameWriter::new(send), frames));
     let mut greeted = false;
     let end = {
-        let talking = talk(hub, &peer, queue, FrameReader::new(recv), &mut greeted);
+        let talking = talk(hub, connection, &peer, queue, FrameReader::new(recv), &mut greeted);
         tokio::select! {
             end = talking => end,
             end = &mut writing => end,
@@ -116,6 +118,7 @@ async fn write(mut writer: FrameWriter, mut frames: mpsc::Receiver<LinkMessage>)
 
 async fn talk(
     hub: &Hub,
+    connection: &Connection,
     peer: &PeerGateway,
     queue: mpsc::Sender<LinkMessage>,
     mut frames: FrameReader,
@@ -123,13 +126,14 @@ async fn talk(
 ) -> End {
     // before anything is read, so that no change is missed
     let changes = hub.changes();
-    let Some((open, have)) = Open::new(hub, peer) else { return End::Removed };
+    let Some((mut open, have)) = Open::new(hub, peer) else { return End::Removed };
     let hello = match greet(hub, peer, have, &queue, &mut frames).await {
         Ok(hello) => hello,
         Err(end) => return end,
     };
     *greeted = true;
-    open.greeted(hello.version.release.clone());
+    let ahead = ahead(hello.unix_time, unix_now());
+    let Some(pulse) = open.greeted(hello.version.release.clone(), ahead) else { return End::Removed };
     tracing::info!(
         cluster = %peer.cluster.name, node = %peer.node, release = hello.version.release, dialled = peer.dialled,
         "link connection up"
@@ -138,7 +142,8 @@ async fn talk(
     let voice = Voice::new(hub, peer, hello.have, now);
     let ear = Ear::new(hub, peer, open.holds_imports());
     let (limits, meter) = (Limits::new(), hub.metrics.meter("link"));
-    let mut talk = Talk { hub, peer, queue, voice, ear, limits, meter };
+    let heart = Heart::new(connection, pulse);
+    let mut talk = Talk { hub, connection, peer, queue, heart, voice, ear, limits, meter };
     let end = talk.run(&mut frames, changes).await;
     talk.meter.skipped(frames.skipped());
     end
@@ -194,6 +199,12 @@ fn check_hello(peer: &PeerGateway, hello: LinkHello, now: u64) -> Result<LinkHel
     Ok(hello)
 }
 
+/// By how many seconds the clock that says `there` is ahead of the one that says `here`.
+fn ahead(there: u64, here: u64) -> i64 {
+    let apart = i64::try_from(there.abs_diff(here)).unwrap_or(i64::MAX);
+    if there >= here { apart } else { -apart }
+}
+
 fn who(cluster: &ClusterFacts, node: NodeId) -> String {
     let ClusterFacts { name, id, trust_domain, .. } = cluster;
     format!("gateway {node} of cluster {name} (id {id}, trust domain {trust_domain})")
@@ -201,8 +212,10 @@ fn who(cluster: &ClusterFacts, node: NodeId) -> String {
 
 struct Talk<'h> {
     hub: &'h Hub,
+    connection: &'h Connection,
     peer: &'h PeerGateway,
     queue: mpsc::Sender<LinkMessage>,
+    heart: Heart<'h>,
     voice: Voice<'h>,
     ear: Ear<'h>,
     limits: Limits,
@@ -220,7 +233,7 @@ impl Talk<'_> {
                 return End::Silent;
             }
             self.meter.skipped(frames.skipped());
-            self.ear.handle_timeout(now);
+            self.ear.handle_timeout(now, &mut self.voice);
             let full = self.speak(now);
             let resume = self.limits.resume_at(now);
             let wake = resume.into_iter().fold(self.wake(heard, full), Instant::min);
@@ -229,16 +242,20 @@ impl Talk<'_> {
                 frame = frames.next::<LinkMessage>(), if resume.is_none() => match frame {
                     Ok(Some(message)) => {
                         heard = Instant::now();
-                        if self.limits.charge(heard, &message) {
-                            self.meter.delayed();
-                        }
-                        if let Err(end) = self.ear.hear(heard, message, &mut self.voice) {
+                        if let Err(end) = self.hear(heard, message) {
                             return end;
                         }
                     }
                     Ok(None) => return End::Finished,
                     Err(error) => return End::from_frame(error),
                 },
+                heartbeat = pulse::heard(self.connection, &mut self.limits), if resume.is_none() => {
+                    heard = Instant::now();
+                    if let Err(end) = self.hear(heard, heartbeat.into()) {
+                        return end;
+                    }
+                }
+                () = self.heart.changed() => {}
                 change = changes.recv() => {
                     if let Err(end) = self.follow(change, &mut changes).await {
                         return end;
@@ -252,11 +269,19 @@ impl Talk<'_> {
         }
     }
 
+    fn hear(&mut self, now: Instant, message: LinkMessage) -> Result<(), End> {
+        if self.limits.charge(now, &message) {
+            self.meter.delayed();
+        }
+        self.ear.hear(now, message, &mut self.voice)
+    }
+
     /// Queues what is to be said; returns whether the queue was full before all was said.
     fn speak(&mut self, now: Instant) -> bool {
+        self.heart.beat();
         loop {
             let Ok(permit) = self.queue.try_reserve() else { return true };
-            match self.voice.next(now) {
+            match self.heart.next().or_else(|| self.voice.next(now)) {
                 Some(message) => permit.send(message),
                 None => return false,
             }

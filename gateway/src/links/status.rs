@@ -1,7 +1,13 @@
 //! Whether links work, for operators: states and metrics.
+//!
+//! A link is `one-way` when packets between some two gateways arrive in one direction only and no two gateways hear each other: that
+//! says more than `up`, which an old connection makes it, or `down`, which it is for those who only see that nothing comes back.
 
+use super::PairStatus;
 use crate::hub::{Hub, Peer};
 use causeway_catalog::Link;
+use causeway_federation::path::Verdict;
+use causeway_model::NodeId;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -10,12 +16,21 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Whether a link works (`up`, `stale` or `down`), and for how long it has been silent.
+/// Whether a link works (`up`, `stale`, `down`, `one-way` or `paused`), and for how long it has been silent.
 pub(crate) fn state(hub: &Hub, link: &Link) -> (&'static str, Option<Duration>) {
+    if link.paused || link.peer_paused {
+        let stale = hub.with_peer(link.peer.id, |peer| peer.imports.stale_for(Instant::now())).flatten();
+        return ("paused", stale);
+    }
     let reached = hub.forwarder.reaches(link.peer.id).unwrap_or(false);
-    let known =
-        hub.with_peer(link.peer.id, |peer| (peer.sessions.len(), peer.imports.stale_for(Instant::now())));
-    let (sessions, stale) = known.unwrap_or_default();
+    let now = Instant::now();
+    let known = hub.with_peer(link.peer.id, |peer| {
+        (peer.sessions.len(), peer.imports.stale_for(now), peer.health.is_one_way(now))
+    });
+    let (sessions, stale, one_way) = known.unwrap_or_default();
+    if one_way {
+        return ("one-way", stale);
+    }
     (judge(sessions, stale.is_some(), reached), stale)
 }
 
@@ -46,6 +61,20 @@ impl fmt::Debug for LinkCollector {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ClusterLabel {
     cluster: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PairLabel {
+    cluster: String,
+    gateway: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DirectionLabel {
+    cluster: String,
+    gateway: String,
+    /// `in` for what the linked cluster's gateway sends, `out` for what this one does.
+    direction: &'static str,
 }
 
 /// One link's values.
@@ -115,8 +144,43 @@ impl Collector for LinkCollector {
         for (label, sample) in &samples {
             ConstGauge::new(sample.stale).encode(family.encode_family(label)?)?;
         }
-        Ok(())
+        let now = Instant::now();
+        let pairs = |link: &Link| {
+            let name = link.peer.name.to_string();
+            let pairs = self.0.with_peer(link.peer.id, |peer| peer.health.pairs(now)).unwrap_or_default();
+            pairs.into_iter().map(move |(node, pair)| (name.clone(), node, pair))
+        };
+        encode_pairs(&mut encoder, &catalog.links().flat_map(pairs).collect::<Vec<_>>())
     }
+}
+
+fn encode_pairs(
+    encoder: &mut DescriptorEncoder<'_>,
+    pairs: &[(String, NodeId, PairStatus)],
+) -> Result<(), fmt::Error> {
+    let label = |cluster: &String, node: &NodeId| PairLabel { cluster: cluster.clone(), gateway: node.to_string() };
+    let help = "Whether this gateway and a linked cluster's hear each other: 1 or 0";
+    let mut family = encoder.encode_descriptor("link_pair_up", help, None, MetricType::Gauge)?;
+    for (cluster, node, pair) in pairs {
+        let up = i64::from(pair.verdict == Some(Verdict::Up));
+        ConstGauge::new(up).encode(family.encode_family(&label(cluster, node))?)?;
+    }
+    let help = "The round-trip time of heartbeats between this gateway and a linked cluster's, smoothed";
+    let mut family = encoder.encode_descriptor("link_pair_rtt_seconds", help, None, MetricType::Gauge)?;
+    for (cluster, node, pair) in pairs {
+        let Some(rtt) = pair.rtt else { continue };
+        ConstGauge::new(rtt.as_secs_f64()).encode(family.encode_family(&label(cluster, node))?)?;
+    }
+    let help = "The share of heartbeats of the last 20 s that were lost between this gateway and a linked cluster's: 0 to 1";
+    let mut family = encoder.encode_descriptor("link_pair_loss_ratio", help, None, MetricType::Gauge)?;
+    for (cluster, node, pair) in pairs {
+        for (direction, loss) in [("in", pair.loss_in), ("out", pair.loss_out)] {
+            let Some(percent) = loss else { continue };
+            let label = DirectionLabel { cluster: cluster.clone(), gateway: node.to_string(), direction };
+            ConstGauge::new(f64::from(percent) / 100.0).encode(family.encode_family(&label)?)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

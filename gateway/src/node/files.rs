@@ -30,6 +30,10 @@ impl Files {
         self.dir.join(name)
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn registry_dir(&self) -> PathBuf {
         self.path("registry")
     }
@@ -145,13 +149,22 @@ impl Files {
         SealKey::from_hex(text.trim()).map(Some).map_err(|error| damaged(error.to_string()))
     }
 
+    /// The number of this start: greater than that of every earlier one, though the clock was set back.
+    pub(super) fn next_incarnation(&self, now_ms: u64) -> Result<u64, NodeError> {
+        let last = self.read(&self.path("incarnation"))?;
+        let last = last.and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok());
+        let next = last.map_or(now_ms, |last| now_ms.max(last.saturating_add(1)));
+        write_private(self.path("incarnation"), format!("{next}\n").as_bytes())?;
+        Ok(next)
+    }
+
     pub(crate) fn save_seal(&self, key: &SealKey) -> Result<(), NodeError> {
         Ok(write_private(self.path("seal.key"), format!("{}\n", *key.to_hex()).as_bytes())?)
     }
 }
 
 /// Root certificates as text.
-pub(super) fn encode_roots(roots: &[Vec<u8>]) -> Vec<String> {
+pub(crate) fn encode_roots(roots: &[Vec<u8>]) -> Vec<String> {
     roots.iter().map(|root| data_encoding::HEXLOWER.encode(root)).collect()
 }
 
@@ -165,4 +178,20 @@ pub(super) fn decode_roots(files: &Files, file: &NodeFile) -> Result<Vec<Vec<u8>
             "restore it from a backup, or join with a new --data-dir",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_has_a_greater_number_than_the_one_before_though_the_clock_was_set_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path()).unwrap();
+        assert_eq!(files.next_incarnation(1_000).unwrap(), 1_000);
+        assert_eq!(files.next_incarnation(500).unwrap(), 1_001);
+        assert_eq!(files.next_incarnation(5_000).unwrap(), 5_000);
+        std::fs::write(folder.path().join("incarnation"), "damaged").unwrap();
+        assert_eq!(files.next_incarnation(6_000).unwrap(), 6_000);
+    }
 }

@@ -93,7 +93,10 @@ async fn connect(config: &GatewayConfig, token: &JoinToken, addr: SocketAddr) ->
         config.listen.iter().map(SocketAddr::ip).find(|ip| ip.is_ipv4() == addr.is_ipv4()).unwrap_or(any);
     let endpoint = BootstrapEndpoint::bind(local, &config.transport)
         .map_err(|error| format!("opening a socket: {error}"))?;
-    let rule = ServerRule::Fingerprint(token.core.root_fingerprint);
+    let rule = ServerRule::Pinned {
+        root: token.core.root_fingerprint,
+        trust_domain: token.core.trust_domain.clone(),
+    };
     let tls = client_config(rule, &BundleStore::new(), None, alpn::RAFT)
         .map_err(|error| format!("TLS: {error}"))?;
     let connecting = endpoint

@@ -1,13 +1,14 @@
 //! Dialling: one connection to every other gateway, made again when it breaks.
 
+use super::silence::silence;
 use super::{Peers, QUEUE, others, write_presence};
 use crate::hub::{Hub, cluster_addrs};
 use causeway_identity::{ServerRule, client_config};
 use causeway_model::{GatewayFacts, NodeId, SpiffeId};
 use causeway_runtime::Backoff;
 use causeway_transport::gateway::GatewayEndpoint;
-use causeway_transport::{Connection, close_reason_text};
-use causeway_wire::alpn;
+use causeway_transport::{Connection, close, close_reason_text, says_revoked};
+use causeway_wire::{CloseCode, alpn};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -99,13 +100,22 @@ async fn hold(hub: &Hub, peers: &Peers, node: NodeId, connection: Connection, st
     let (sender, queue) = mpsc::channel(QUEUE);
     let _admitted = hub.forwarder.admit_control(connection.remote_address());
     hub.soft().presence.handle_peer_up(Instant::now(), node);
-    peers.set(node, connection.clone(), sender);
+    let doubt = peers.set(node, connection.clone(), sender);
     hub.presence_work.notify_one();
     tracing::info!(gateway = %node, "connected to a gateway of this cluster");
-    let writer = tokio::spawn(write_presence(connection.clone(), queue));
+    let writer = tokio::spawn(write_presence(hub.clone(), connection.clone(), queue));
     tokio::select! {
         error = connection.closed() => {
             tracing::info!(gateway = %node, cause = close_reason_text(&error), "lost a gateway of this cluster");
+            if says_revoked(&error) {
+                // a sibling knows that this gateway was removed, and this replica has not been told
+                let removed = causeway_catalog::Refusal::GatewayRemoved { node: hub.node.id() };
+                hub.tasks.fail("registry members", removed.to_string());
+            }
+        }
+        () = silence(&connection, &doubt) => {
+            tracing::info!(gateway = %node, "lost a gateway of this cluster: it acknowledges nothing");
+            close(&connection, CloseCode::Superseded, "nothing is acknowledged");
         }
         () = stop.cancelled() => {}
     }

@@ -3,7 +3,8 @@
 use super::Peers;
 use crate::control::{Shown, prove, refusal, spend};
 use crate::hub::Hub;
-use causeway_catalog::{AddGateway, AuditEntry, TokenKind, TokenUser, UpdateGateway};
+use crate::links;
+use causeway_catalog::{AddGateway, TokenKind, TokenUser, UpdateGateway};
 use causeway_identity::{ClusterCa, GATEWAY_SVID_TTL, request_key_id};
 use causeway_model::{GatewayFacts, GatewayRole, NodeId, SpiffeId};
 use causeway_presence::Message;
@@ -20,8 +21,9 @@ use std::time::{Duration, Instant, SystemTime};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most addresses of one gateway.
 const MAX_ADDRS: usize = 16;
-/// What the audit calls the removal of a gateway.
-const REMOVAL: &str = "remove-gateway";
+
+/// The reason of a refusal to a gateway that was removed.
+pub(crate) const GATEWAY_REMOVED: &str = "gateway-removed";
 
 /// A caller: its node, and the role that its certificate gives it.
 type Sibling = (NodeId, GatewayRole);
@@ -32,6 +34,7 @@ impl Peers {
         let _admitted = hub.forwarder.admit_control(connection.remote_address());
         // a sibling that this replica does not know yet is about to be known: its name is dialled when it is
         self.0.redial.notify_one();
+        self.doubt(node);
         let stop = hub.tasks.token();
         loop {
             tokio::select! {
@@ -173,9 +176,9 @@ async fn answer(hub: Hub, caller: Sibling, send: SendStream, receive: RecvStream
         return;
     };
     let answer: PeerMessage = match message {
+        PeerMessage::Call(_) if Standing::of(&hub, node) == Standing::Removed => removed(node).into(),
         PeerMessage::Call(call) if !may_call(role, Standing::of(&hub, node), call.method) => {
-            let message =
-                format!("{role} {node} may not change the registry: it is a forwarder, or it was removed");
+            let message = format!("{role} {node} may not change the registry: it is a forwarder");
             refusal(0, "wrong-role", message).into()
         }
         PeerMessage::Call(call) => match hub.registry.handle_call(node, call.method, call.body).await {
@@ -196,6 +199,12 @@ async fn answer(hub: Hub, caller: Sibling, send: SendStream, receive: RecvStream
     if writer.send(&answer).await.is_ok() {
         let _ = writer.finish();
     }
+}
+
+/// The answer to a gateway that was removed: it ends when it hears it.
+fn removed(node: NodeId) -> Refusal {
+    let message = causeway_catalog::Refusal::GatewayRemoved { node }.to_string();
+    refusal(0, GATEWAY_REMOVED, message)
 }
 
 /// Records where the caller is reached; its role is fixed.
@@ -221,19 +230,10 @@ impl Standing {
     fn of(hub: &Hub, node: NodeId) -> Self {
         match hub.role_of(node) {
             Some(role) => Self::Known(role),
-            None if was_removed(hub.catalog().audit(), node) => Self::Removed,
+            None if hub.catalog().removed(node).is_some() => Self::Removed,
             None => Self::Unheard,
         }
     }
-}
-
-/// Whether the audit has the removal of `node`. It keeps the newest 1,000 commands only: a removal that it has forgotten counts as
-/// not heard of. A forwarder gets nothing by that; a gateway may call again, for as long as its SVID is good, and while it has the
-/// seal key it signs itself new ones: what ends a hostile one is a new CA.
-fn was_removed<'a>(audit: impl Iterator<Item = &'a AuditEntry>, node: NodeId) -> bool {
-    let subject = node.to_string();
-    let mut removals = audit.filter(|entry| entry.command == REMOVAL && entry.refused.is_none());
-    removals.any(|entry| entry.subject == subject)
 }
 
 /// Whether a node whose certificate gives it `role` may make a call. A forwarder is trusted with packets only: it may ask how far
@@ -284,7 +284,7 @@ fn hear(
 }
 
 async fn read_presence(peers: Peers, hub: Hub, caller: Sibling, receive: RecvStream) {
-    let (node, _) = caller;
+    let (node, role) = caller;
     let mut reader = FrameReader::new(receive);
     let mut meter = hub.metrics.meter("raft");
     let known = hub.gateways().iter().any(|gateway| gateway.node == node);
@@ -294,7 +294,22 @@ async fn read_presence(peers: Peers, hub: Hub, caller: Sibling, receive: RecvStr
     }
     while let Ok(Some(message)) = reader.next::<PeerMessage>().await {
         meter.skipped(reader.skipped());
-        let PeerMessage::Presence(presence) = message else { continue };
+        let presence = match message {
+            PeerMessage::Presence(presence) => presence,
+            PeerMessage::Hello(hello) if hello.node == node => {
+                hub.registry.announce(node, hello.commands);
+                continue;
+            }
+            PeerMessage::Status(status) => {
+                hub.soft().siblings.handle_status(Instant::now(), node, status);
+                continue;
+            }
+            PeerMessage::PairReports(reports) => {
+                links::hear_sibling(&hub, node, role, &reports);
+                continue;
+            }
+            _ => continue,
+        };
         if let Err((reason, cause)) = hear(&peers, &hub, caller, &presence.body) {
             tracing::debug!(gateway = %node, reason, cause, "presence was not believed");
         }

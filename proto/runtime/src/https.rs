@@ -9,31 +9,47 @@ use rustls::ServerConfig;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How many connections are served at once.
 const CONNECTIONS: usize = 1024;
 
 /// Serves `router` over TLS until `token` is cancelled and the requests in flight are answered (5 s at most). Without
-/// ALPN protocols in `tls`, HTTP/2 and HTTP/1.1 are offered. Handlers find the client's address as
+/// ALPN protocols in `tls`, whose newest value new connections get, HTTP/2 and HTTP/1.1 are offered. Handlers find the client's address as
 /// `ConnectInfo<SocketAddr>`.
 ///
 /// # Errors
 /// The listener cannot be used from this runtime.
 pub async fn serve_https(
     listener: TcpListener,
-    mut tls: Arc<ServerConfig>,
+    mut tls: watch::Receiver<Arc<ServerConfig>>,
     router: Router,
     token: CancellationToken,
 ) -> io::Result<()> {
-    if tls.alpn_protocols.is_empty() {
-        Arc::make_mut(&mut tls).alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    }
-    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls)).acceptor(Limit::new(CONNECTIONS));
+    let config = RustlsConfig::from_config(offering(tls.borrow_and_update().clone()));
+    let acceptor = RustlsAcceptor::new(config.clone()).acceptor(Limit::new(CONNECTIONS));
     let handle = Handle::new();
     let server = bounded(axum_server::from_tcp(listener)?.acceptor(acceptor), &handle);
     let serving = server.serve(router.into_make_service_with_connect_info::<SocketAddr>());
-    until_cancelled(serving, handle, token).await
+    let reloading = async {
+        while tls.changed().await.is_ok() {
+            config.reload_from_config(offering(tls.borrow_and_update().clone()));
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = until_cancelled(serving, handle, token) => served,
+        () = reloading => Ok(()),
+    }
+}
+
+/// With protocols to choose from.
+fn offering(mut tls: Arc<ServerConfig>) -> Arc<ServerConfig> {
+    if tls.alpn_protocols.is_empty() {
+        Arc::make_mut(&mut tls).alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    tls
 }
 
 #[cfg(test)]
@@ -84,8 +100,9 @@ mod tests {
         let who =
             |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { format!("you are {}", peer.ip()) };
         let token = CancellationToken::new();
+        let (_keep, tls) = watch::channel(server);
         let serving =
-            tokio::spawn(serve_https(listener, server, Router::new().route("/who", get(who)), token.clone()));
+            tokio::spawn(serve_https(listener, tls, Router::new().route("/who", get(who)), token.clone()));
         let answer = tokio::task::spawn_blocking(move || get_over_tls(addr, client)).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with("you are 127.0.0.1"), "{answer}");

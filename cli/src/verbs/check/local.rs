@@ -68,7 +68,12 @@ mod tests {
         let path = dir.path().join("iad.toml");
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-        let file = ContextFile { admin: String::new(), credential: String::new(), ca: String::new() };
+        let file = ContextFile {
+            admin: String::new(),
+            credential: String::new(),
+            ca: String::new(),
+            also: Vec::new(),
+        };
         (dir, Access { origin: "context iad".into(), path, file })
     }
 

@@ -6,45 +6,40 @@ use causeway_model::GatewayRole;
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
-/// A root that ends within this time is to be replaced.
-const ROOT_NEAR: Duration = Duration::from_secs(60 * 24 * 3600);
 /// How long after the time for it a renewal may take.
 const RENEWAL: Duration = Duration::from_secs(10 * 60);
 
 const OWN: &str = "gateway certificate";
-const ROOT: &str = "root certificate";
 const SEAL: &str = "seal key";
 
-/// This gateway's SVID.
-pub(super) fn own(not_after: SystemTime, renew_at: SystemTime, now: SystemTime) -> Check {
-    let fix = "see `journalctl` for why it is not renewed: a gateway signs its own when it has the seal key, a forwarder asks \
-               another gateway; check the clock, too";
-    let Ok(left) = not_after.duration_since(now) else {
-        return failed(
-            OWN,
-            format!("expired {} ago", age(not_after, now)),
-            "it was not renewed in time",
-            fix,
-        );
-    };
-    let seen = format!("ends in {}", spell(left));
-    match now.duration_since(renew_at) {
-        Ok(late) if late > RENEWAL => {
-            warning(OWN, seen, format!("its renewal has been due for {}", spell(late)), fix)
-        }
-        _ => ok(OWN, seen),
-    }
+/// When this gateway's SVID was issued, is to be renewed, and ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub(super) issued: SystemTime,
+    pub(super) renew_at: SystemTime,
+    pub(super) not_after: SystemTime,
 }
 
-/// The cluster's active root.
-pub(super) fn root(expires: SystemTime, now: SystemTime) -> Check {
-    let fix = "plan a new cluster with a new root, and move workloads to it over a link before this one ends";
-    let Ok(left) = expires.duration_since(now) else {
-        let cause = "nothing that it signed is believed any more, or this gateway's clock is wrong";
-        return failed(ROOT, format!("expired {} ago", age(expires, now)), cause, fix);
+/// This gateway's SVID.
+pub(super) fn own(life: Life, now: SystemTime) -> Check {
+    let fix = "see `journalctl -u causeway-gateway` for why it is not renewed: a gateway signs its own when it has the seal key, a \
+               forwarder asks another gateway; check the clock, too";
+    let Ok(left) = life.not_after.duration_since(now) else {
+        let seen = format!("expired {} ago", age(life.not_after, now));
+        return failed(OWN, seen, "it was not renewed in time", fix);
     };
     let seen = format!("ends in {}", spell(left));
-    if left < ROOT_NEAR { warning(ROOT, seen, "the root nears its end", fix) } else { ok(ROOT, seen) }
+    let whole = life.not_after.duration_since(life.issued).unwrap_or_default();
+    let late = now.duration_since(life.renew_at).unwrap_or_default();
+    if late > RENEWAL && left < whole / 6 {
+        let cause =
+            format!("its renewal has failed for {}: without it this gateway is refused soon", spell(late));
+        return failed(OWN, seen, cause, fix);
+    }
+    if late > RENEWAL {
+        return warning(OWN, seen, format!("its renewal has been due for {}", spell(late)), fix);
+    }
+    ok(OWN, seen)
 }
 
 /// Whether this gateway can sign. `refused` is why it cannot.
@@ -74,25 +69,15 @@ mod tests {
 
     #[test]
     fn an_own_certificate_is_watched_from_its_renewal_on() {
-        let now = SystemTime::now();
-        let check = |left: Duration, renewed: Duration| own(now + left, now + left - renewed, now);
-        assert_eq!(check(20 * HOUR, 8 * HOUR).state, "ok");
-        assert_eq!(
-            check(8 * HOUR - Duration::from_secs(60), 8 * HOUR).state,
-            "ok",
-            "a renewal takes a moment"
-        );
-        assert_eq!(check(6 * HOUR, 8 * HOUR).state, "warning");
-        let gone = own(now - 3 * HOUR, now - 9 * HOUR, now);
+        let (minute, issued) = (Duration::from_secs(60), SystemTime::now());
+        let life = Life { issued, renew_at: issued + 16 * HOUR, not_after: issued + 24 * HOUR };
+        let check = |after: Duration| own(life, issued + after);
+        assert_eq!(check(4 * HOUR).state, "ok");
+        assert_eq!(check(16 * HOUR + minute).state, "ok", "a renewal takes a moment");
+        assert_eq!(check(18 * HOUR).state, "warning");
+        assert_eq!(check(20 * HOUR + minute).state, "failed", "five sixths of its life are over");
+        let gone = check(27 * HOUR);
         assert_eq!((gone.state.as_str(), gone.seen.as_str()), ("failed", "expired 3 hours ago"));
-    }
-
-    #[test]
-    fn a_root_is_told_of_in_time() {
-        let now = SystemTime::now();
-        assert_eq!(root(now + 24 * HOUR * 365, now).state, "ok");
-        assert_eq!(root(now + 24 * HOUR * 30, now).state, "warning");
-        assert_eq!(root(now - HOUR, now).state, "failed");
     }
 
     #[test]

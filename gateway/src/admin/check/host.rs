@@ -1,12 +1,41 @@
 //! What the host gives: clock, socket buffers, path MTU.
 
-use super::{ok, warning};
+use super::{ok, spell, warning};
 use crate::admin::api::Check;
+use causeway_model::{ClusterName, NodeId};
 use causeway_transport::forward::SOCKET_BUFFER;
+use std::time::Duration;
 
-/// The clock, which is only read: nothing here has another one to compare it with.
-pub(super) fn clock(now: u64) -> Check {
-    ok("clock", format!("unix time {now} here; not compared: a gateway keeps no other clock's time"))
+/// A clock that differs by more than this, in seconds, is wrong: certificates allow 5 minutes.
+const CLOCK_OFF: u64 = 60;
+
+/// The clock, compared with those of linked clusters' gateways: by how many seconds each was ahead when it said hello.
+pub(super) fn clock(now: u64, peers: &[(ClusterName, NodeId, i64)]) -> Check {
+    const NAME: &str = "clock";
+    let far: Vec<String> = peers
+        .iter()
+        .filter(|(_, _, ahead)| ahead.unsigned_abs() > CLOCK_OFF)
+        .map(|(cluster, node, ahead)| {
+            let way = if *ahead > 0 { "ahead" } else { "behind" };
+            let by = spell(Duration::from_secs(ahead.unsigned_abs()));
+            format!("that of gateway {node} of {cluster} was {by} {way} when it connected")
+        })
+        .collect();
+    if far.is_empty() {
+        let compared = match peers.len() {
+            0 => "not compared: no linked gateway has said hello".to_owned(),
+            count => format!("within {CLOCK_OFF} s of {count} linked clusters' clocks when they connected"),
+        };
+        return ok(NAME, format!("unix time {now} here; {compared}"));
+    }
+    let cause = if far.len() > 1 && far.len() == peers.len() {
+        "all differ: the clock of this gateway is the wrong one, as it seems"
+    } else {
+        "one of the two clocks is wrong; beyond 5 minutes certificates are refused"
+    };
+    let fix = "set both by NTP: `timedatectl` on each host shows whether that is on; then reconnect with `causeway link pause` and \
+               `causeway link resume`, or wait";
+    warning(NAME, format!("unix time {now} here; {}", far.join("; ")), cause, fix)
 }
 
 /// The path MTU, which nobody knows but the sidecars.
@@ -57,7 +86,22 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_said_to_be() {
-        assert!(clock(1_700_000_000).seen.contains("not compared"));
+        assert!(clock(1_700_000_000, &[]).seen.contains("not compared"));
         assert!(path_mtu().seen.contains("not measured"));
+    }
+
+    #[test]
+    fn a_clock_that_differs_is_told_with_whose_it_is() {
+        let peer = |name: &str, ahead| (name.parse::<ClusterName>().unwrap(), NodeId(7), ahead);
+        assert_eq!(clock(1_700_000_000, &[peer("phx", 60), peer("fra", -60)]).state, "ok");
+        let one = clock(1_700_000_000, &[peer("phx", -90), peer("fra", 1)]);
+        assert_eq!(one.state, "warning");
+        assert!(
+            one.seen.ends_with("that of gateway 0000000000000007 of phx was 90 s behind when it connected"),
+            "{}",
+            one.seen
+        );
+        let all = clock(1_700_000_000, &[peer("phx", 400), peer("fra", 390)]);
+        assert!(all.cause.unwrap().starts_with("all differ: the clock of this gateway"));
     }
 }

@@ -2,37 +2,45 @@
 
 use crate::admin::api::{Endpoint, Offer, Service};
 use crate::admin::exports::clusters;
-use crate::hub::Hub;
-use causeway_model::{ClusterId, ServiceName};
+use crate::hub::{Hub, Soft};
+use causeway_catalog::Catalog;
+use causeway_federation::Merged;
+use causeway_model::{ClusterId, Health, Locality, ServiceName, WorkloadId};
 use causeway_wire::view::{EndpointView, Offer as Offered, ServiceView};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The service of that name; nothing when nobody offers it.
 pub(super) fn service(hub: &Hub, name: &ServiceName) -> Option<Service> {
-    let view = hub.service(name, hub.node.locality()).view;
-    (!view.offers.is_empty()).then(|| shown(&view, &Around::of(hub, &view)))
+    services(hub, std::slice::from_ref(name)).pop()
+}
+
+/// The services of these names; those that nobody offers are left out. The soft state is held meanwhile, so they must be few.
+pub(super) fn services(hub: &Hub, names: &[ServiceName]) -> Vec<Service> {
+    let own = hub.node.cluster().id;
+    let read = |catalog: &Catalog, soft: &Soft, merged: Merged| {
+        let view = merged.view;
+        (!view.offers.is_empty()).then(|| shown(&view, &Around::of(own, catalog, soft, &view)))
+    };
+    hub.services(names, hub.node.locality(), read).into_iter().flatten().collect()
 }
 
 /// What an offer does not say itself.
 #[derive(Debug)]
-struct Around {
+pub(super) struct Around {
     own: ClusterId,
     exported_to: Vec<String>,
     zones: BTreeMap<ClusterId, BTreeSet<String>>,
 }
 
 impl Around {
-    fn of(hub: &Hub, view: &ServiceView) -> Self {
-        let own = hub.node.cluster().id;
-        let catalog = hub.catalog();
-        let soft = hub.soft();
+    pub(super) fn of(own: ClusterId, catalog: &Catalog, soft: &Soft, view: &ServiceView) -> Self {
         let zones_of = |cluster: ClusterId| -> BTreeSet<String> {
             if cluster == own {
                 return soft.presence.endpoints(&view.name).map(|row| row.locality.zone.clone()).collect();
             }
             let import = soft.peers.get(&cluster).and_then(|peer| peer.imports.by_name(&view.name));
-            let localities = import.into_iter().flat_map(|import| &import.summary.localities);
-            localities.map(|(locality, _)| locality.zone.clone()).collect()
+            let localities = import.into_iter().flat_map(|import| import.localities());
+            localities.map(|(locality, _)| locality.zone).collect()
         };
         Self {
             own,
@@ -42,7 +50,7 @@ impl Around {
     }
 }
 
-fn shown(view: &ServiceView, around: &Around) -> Service {
+pub(super) fn shown(view: &ServiceView, around: &Around) -> Service {
     Service {
         name: view.name.to_string(),
         offers: view.offers.iter().map(|offered| offer(offered, around)).collect(),
@@ -63,24 +71,29 @@ fn offer(offered: &Offered, around: &Around) -> Offer {
         exported_to: if local { around.exported_to.clone() } else { Vec::new() },
         identities: offered.identities.iter().map(ToString::to_string).collect(),
         stale_for: offered.stale_for.map(u64::from),
-        endpoints: offered.endpoints.iter().map(endpoint).collect(),
+        endpoints: offered.endpoints.iter().map(told).collect(),
     }
 }
 
-fn endpoint(view: &EndpointView) -> Endpoint {
+fn told(view: &EndpointView) -> Endpoint {
+    endpoint(view.instance, &view.locality, view.health, view.weight)
+}
+
+/// An endpoint as the API shows it.
+pub(super) fn endpoint(instance: WorkloadId, locality: &Locality, health: Health, weight: u16) -> Endpoint {
     Endpoint {
-        workload: view.instance.to_string(),
-        region: view.locality.region.clone(),
-        zone: view.locality.zone.clone(),
-        health: view.health.to_string(),
-        weight: view.weight,
+        workload: instance.to_string(),
+        region: locality.region.clone(),
+        zone: locality.zone.clone(),
+        health: health.to_string(),
+        weight,
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use causeway_model::{ClusterFacts, Epoch, Health, Locality, WorkloadId};
+    use causeway_model::{ClusterFacts, Epoch};
     use causeway_wire::Cid;
 
     /// A service with these offers.

@@ -1,36 +1,46 @@
 //! A watch: everything there is, then what changes, one JSON object a line, until the gateway drains.
 //!
-//! What was told is remembered as a fingerprint a service, so that the same is not told twice, whatever was missed or said
-//! again in between. The stream is pulled by the client's connection: one that does not read holds up nobody, and looks at
-//! everything anew when it has missed too much.
+//! A watcher holds 16 bytes of every service that it told, so that the same is not told twice, and the names of those that it has
+//! to look at again, each once. The stream is pulled by the client's connection: one that does not read holds up nobody,
+//! and what it misses meanwhile comes to one look at each service that changed, or at all of them when there were too many.
+//!
+//! Between the lines are cursors. A watch that resumes from one is told what changed since, or, when nobody remembers, everything
+//! anew, marked as such.
 
-use super::view::service;
+#[cfg(test)]
+mod tests;
+mod told;
+
+use super::view::services;
+use super::walk::Walk;
 use super::{Filter, TURN};
-use crate::admin::api::{Service, ServiceEvent};
-use crate::hub::{Change, Hub};
+use crate::admin::api::ServiceEvent;
+use crate::hub::{Change, Hub, News, Position};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use causeway_catalog::{Event, Replay};
-use causeway_model::{Revision, ServiceName};
+use causeway_model::ServiceName;
 use futures_util::stream;
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::time::{Instant, sleep_until};
+use told::Told;
 
-/// How often a quiet watch sends an empty line, so that nobody in between takes the connection for dead.
+/// How often a quiet watch sends a line, so that nobody in between takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Lines are sent together up to about so many bytes.
 const CHUNK: usize = 64 * 1024;
+/// The most services that wait to be looked at; of more, all are looked at.
+const MAX_DIRTY: usize = 16_384;
 
-/// The answer to a watch.
-pub(super) fn stream(hub: Hub, filter: Filter) -> Response {
-    let lines = stream::unfold(Watcher::new(hub, filter), |mut watcher| async move {
+/// The answer to a watch, which goes on after `resume` if it can.
+pub(super) fn stream(hub: Hub, filter: Filter, resume: Option<Position>) -> Response {
+    let lines = stream::unfold(Watcher::new(hub, filter, resume), |mut watcher| async move {
         let lines = watcher.next().await?;
         Some((Ok::<Bytes, Infallible>(lines), watcher))
     });
@@ -38,97 +48,133 @@ pub(super) fn stream(hub: Hub, filter: Filter) -> Response {
     (headers, Body::from_stream(lines)).into_response()
 }
 
-/// What was told of each service.
-#[derive(Debug, Default)]
-struct Told(BTreeMap<ServiceName, [u8; 16]>);
-
-impl Told {
-    /// What is to be told of `name`, which now is `now`.
-    fn update(&mut self, name: &ServiceName, now: Option<Service>) -> Option<ServiceEvent> {
-        match now {
-            Some(service) => {
-                let print = fingerprint(&service);
-                let told = self.0.insert(name.clone(), print);
-                (told != Some(print)).then_some(ServiceEvent::Set { service })
-            }
-            None => self.0.remove(name).map(|_| ServiceEvent::Removed { name: name.to_string() }),
-        }
-    }
-}
-
-/// What tells two states of a service apart. For how long an offer has been stale is not part of it, only that it is: it
-/// would be another state every second.
-fn fingerprint(service: &Service) -> [u8; 16] {
-    let mut service = service.clone();
-    for offer in &mut service.offers {
-        offer.stale_for = offer.stale_for.map(|_| 0);
-    }
-    let digest: [u8; 32] = Sha256::digest(line(&service)).into();
-    std::array::from_fn(|i| digest[i])
-}
-
-fn line(value: &impl serde::Serialize) -> Vec<u8> {
+fn line(lines: &mut Vec<u8>, event: &ServiceEvent) {
     // texts and numbers in structs: there is nothing in them that JSON cannot write
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
-    line.push(b'\n');
-    line
+    lines.extend(serde_json::to_vec(event).unwrap_or_default());
+    lines.push(b'\n');
 }
 
-/// The services that a change of the catalog may show in.
-#[derive(Debug, PartialEq, Eq)]
-enum Concerned {
-    All,
-    These(Vec<ServiceName>),
-}
-
-fn concerned(replay: Replay) -> Concerned {
-    let Replay::Deltas(deltas) = replay else { return Concerned::All };
-    let mut these = Vec::new();
-    for (_, event) in deltas {
-        match event {
-            Event::ServiceChanged(name) | Event::ServiceRemoved(name) | Event::ExportChanged(name) => {
-                these.push(name)
-            }
-            Event::LinkChanged(_) | Event::LinkRemoved(_) => return Concerned::All,
-            Event::ClusterChanged | Event::GatewaysChanged | Event::TokensChanged | Event::KeysChanged => {}
-        }
+/// Stands for what services owe to the links that they come over. What else a link has changes often, and shows in no service.
+fn links_print(hub: &Hub) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for link in hub.catalog().links() {
+        let rules = (&link.merge_namespaces, &link.stale, link.paused, link.peer_paused);
+        (&link.peer, link.established.0, format!("{rules:?}")).hash(&mut hasher);
     }
-    Concerned::These(these)
+    hasher.finish()
 }
 
 struct Watcher {
     hub: Hub,
     filter: Filter,
+    /// Wakes the watcher; what changed is asked of the hub.
     changes: broadcast::Receiver<Change>,
     draining: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     told: Told,
     /// Services to look at.
     dirty: BTreeSet<ServiceName>,
+    /// A look at all services, while there is one.
+    walk: Option<Walk>,
+    /// Whether another look is needed after that one.
+    again: bool,
+    /// Stands for what links are like.
+    links: u64,
+    /// What is to be said first.
+    opening: Option<ServiceEvent>,
     synced: bool,
-    /// The revision up to which changes of the catalog were looked at.
-    seen: Revision,
+    /// Up to where changes were followed, and up to where the client knows that it was told.
+    position: Position,
+    cursor: Option<Position>,
     /// When something was last sent.
     sent: Instant,
 }
 
 impl Watcher {
-    fn new(hub: Hub, filter: Filter) -> Self {
+    fn new(hub: Hub, filter: Filter, resume: Option<Position>) -> Self {
         // first the changes, then what they change: nothing falls in between
         let changes = hub.changes();
         let draining = Box::pin(hub.drain.started());
         let mut watcher = Self {
             changes,
             draining,
-            seen: hub.registry.revision(),
+            position: resume.unwrap_or_else(|| hub.position()),
+            links: links_print(&hub),
+            again: false,
             hub,
             filter,
             told: Told::default(),
             dirty: BTreeSet::new(),
+            walk: None,
+            opening: None,
             synced: false,
+            cursor: None,
             sent: Instant::now(),
         };
-        watcher.mark_all();
+        match resume {
+            Some(_) => watcher.resume(),
+            None => watcher.begin(),
+        }
         watcher
+    }
+
+    /// Tells everything.
+    fn begin(&mut self) {
+        self.told = Told::of_everything();
+        self.dirty.clear();
+        self.again = false;
+        self.synced = false;
+        self.look_at_all();
+        let (node, revision) = (self.hub.node.id().to_string(), self.hub.registry.revision().0);
+        self.opening = Some(ServiceEvent::Snapshot { node, revision });
+    }
+
+    /// Tells what changed since the position.
+    fn resume(&mut self) {
+        match self.hub.news(&mut self.position) {
+            News::These(names) => {
+                self.mark(names);
+                if self.opening.is_none() {
+                    let (node, revision) = (self.hub.node.id().to_string(), self.hub.registry.revision().0);
+                    self.opening = Some(ServiceEvent::Resumed { node, revision });
+                }
+            }
+            // to tell all that may have changed is to tell everything
+            News::Any(_) | News::Lost => self.begin(),
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        self.walk = self.filter.names.as_ref().map(|pattern| Walk::new(pattern, None));
+    }
+
+    /// Takes in what changed meanwhile.
+    fn follow(&mut self) {
+        match self.hub.news(&mut self.position) {
+            News::These(names) => self.mark(names),
+            News::Any(names) => {
+                let links = links_print(&self.hub);
+                if std::mem::replace(&mut self.links, links) != links {
+                    // a look that is under way comes to its end first: links may change faster than it
+                    self.again = self.walk.is_some();
+                    if !self.again {
+                        self.look_at_all();
+                    }
+                }
+                self.mark(names);
+            }
+            News::Lost => self.begin(),
+        }
+    }
+
+    fn mark(&mut self, names: Vec<ServiceName>) {
+        self.dirty.extend(names.into_iter().filter(|name| self.filter.names(name)));
+        if self.dirty.len() > MAX_DIRTY {
+            self.begin();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.dirty.is_empty() && self.walk.is_none()
     }
 
     /// The next lines; nothing when the watch is over.
@@ -137,161 +183,96 @@ impl Watcher {
             if self.hub.drain.is_draining() {
                 return None;
             }
-            let lines = self.turn();
-            if !lines.is_empty() {
-                return self.send(lines);
+            self.follow();
+            let mut lines = Vec::new();
+            if let Some(opening) = self.opening.take() {
+                line(&mut lines, &opening);
             }
-            if !self.dirty.is_empty() {
+            self.turn(&mut lines);
+            if self.is_done() && (!self.synced || !lines.is_empty()) {
+                self.close(&mut lines);
+            }
+            if !lines.is_empty() {
+                self.sent = Instant::now();
+                return Some(lines.into());
+            }
+            if !self.is_done() {
                 tokio::task::yield_now().await;
                 continue;
             }
-            if !self.synced {
-                self.synced = true;
-                let synced = ServiceEvent::Synced { revision: self.hub.registry.revision().0 };
-                return self.send(line(&synced));
-            }
             tokio::select! {
                 () = &mut self.draining => return None,
-                heard = self.changes.recv() => self.hear(heard)?,
-                () = sleep_until(self.sent + HEARTBEAT) => return self.send(b"\n".to_vec()),
+                heard = self.changes.recv() => self.hear(&heard)?,
+                () = sleep_until(self.sent + HEARTBEAT) => return Some(self.heartbeat()),
             }
         }
     }
 
-    fn send(&mut self, lines: Vec<u8>) -> Option<Bytes> {
-        self.sent = Instant::now();
-        Some(lines.into())
+    /// Says that everything up to here has been told.
+    fn close(&mut self, lines: &mut Vec<u8>) {
+        if !self.synced {
+            self.synced = true;
+            line(lines, &ServiceEvent::Synced { revision: self.position.revision.0 });
+        }
+        if self.cursor != Some(self.position) {
+            self.cursor = Some(self.position);
+            let cursor = self.position.to_string();
+            line(lines, &ServiceEvent::Cursor { revision: self.position.revision.0, cursor });
+        }
     }
 
-    /// Looks at some of the services that may have changed.
-    fn turn(&mut self) -> Vec<u8> {
+    /// The line of a quiet watch: a cursor, if what changed meanwhile was not asked for, else an empty one.
+    fn heartbeat(&mut self) -> Bytes {
         let mut lines = Vec::new();
-        for _ in 0..TURN {
-            if lines.len() >= CHUNK {
-                break;
-            }
-            let Some(name) = self.dirty.pop_first() else { break };
-            let now = service(&self.hub, &name).filter(|service| self.filter.takes(service));
-            if let Some(event) = self.told.update(&name, now) {
-                lines.extend(line(&event));
-            }
+        self.close(&mut lines);
+        if lines.is_empty() {
+            lines.push(b'\n');
         }
-        lines
+        self.sent = Instant::now();
+        lines.into()
     }
 
-    /// Takes in what was heard, and everything else that waits; nothing when there will be no more.
-    fn hear(&mut self, first: Result<Change, RecvError>) -> Option<()> {
-        let mut heard = first;
-        loop {
-            match heard {
-                Ok(change) => self.take(change),
-                Err(RecvError::Lagged(_)) => self.mark_all(),
-                Err(RecvError::Closed) => return None,
-            }
-            heard = match self.changes.try_recv() {
-                Ok(change) => Ok(change),
-                Err(broadcast::error::TryRecvError::Lagged(n)) => Err(RecvError::Lagged(n)),
-                Err(_) => return Some(()),
-            };
-        }
-    }
-
-    fn take(&mut self, change: Change) {
-        match change {
-            Change::Service(name) => self.mark(name),
-            Change::Catalog => {
-                let replay = self.hub.registry.events_since(self.seen);
-                match &replay {
-                    Replay::Snapshot => self.seen = self.hub.registry.revision(),
-                    Replay::Deltas(deltas) => {
-                        self.seen = deltas.last().map_or(self.seen, |(revision, _)| *revision);
-                    }
-                }
-                match concerned(replay) {
-                    Concerned::All => self.mark_all(),
-                    Concerned::These(names) => names.into_iter().for_each(|name| self.mark(name)),
-                }
-            }
-            Change::Gone(_) | Change::PeerGone(..) | Change::Wants(_) => {}
-        }
-    }
-
-    fn mark(&mut self, name: ServiceName) {
-        if self.filter.names(&name) {
-            self.dirty.insert(name);
-        }
-    }
-
-    fn mark_all(&mut self) {
-        match &self.filter.name {
-            Some(name) => drop(self.dirty.insert(name.clone())),
-            None => {
-                self.dirty.extend(self.hub.service_names());
-                self.dirty.extend(self.told.0.keys().cloned());
+    /// Looks at some of the services that may have changed, and tells those that did.
+    fn turn(&mut self, lines: &mut Vec<u8>) {
+        while lines.len() < CHUNK && !self.is_done() {
+            let names: Vec<ServiceName> = std::iter::from_fn(|| self.dirty.pop_first()).take(TURN).collect();
+            let names = if names.is_empty() { self.walk_on() } else { names };
+            self.tell(&names, lines);
+            if lines.is_empty() {
+                // nothing to send yet: others get their turn
+                return;
             }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::super::view::tests::{offer, service};
-    use super::*;
-
-    fn name() -> ServiceName {
-        "payments.shop".parse().unwrap()
-    }
-
-    fn with(stale_for: Option<u64>, healthy: u32) -> Service {
-        service(
-            "payments.shop",
-            vec![crate::admin::api::Offer { stale_for, healthy, ..offer("phx", "us-phoenix-1") }],
-        )
-    }
-
-    #[test]
-    fn only_differences_are_told() {
-        let mut told = Told::default();
-        let is_set = |event: &Option<ServiceEvent>| matches!(event, Some(ServiceEvent::Set { .. }));
-        assert!(told.update(&name(), None).is_none(), "what was never there is not removed");
-        assert!(is_set(&told.update(&name(), Some(with(None, 1)))));
-        assert!(told.update(&name(), Some(with(None, 1))).is_none());
-        assert!(is_set(&told.update(&name(), Some(with(None, 2)))));
-        let removed = told.update(&name(), None);
-        assert!(
-            matches!(&removed, Some(ServiceEvent::Removed { name }) if name == "payments.shop"),
-            "{removed:?}"
-        );
-        assert!(told.update(&name(), None).is_none());
-        assert!(is_set(&told.update(&name(), Some(with(None, 2)))));
-    }
-
-    #[test]
-    fn growing_staleness_is_no_change_but_its_beginning_and_end_are() {
-        let mut told = Told::default();
-        let mut events = 0;
-        for stale_for in [None, Some(3), Some(4), Some(5), Some(600), None, None] {
-            events += usize::from(told.update(&name(), Some(with(stale_for, 1))).is_some());
+    fn walk_on(&mut self) -> Vec<ServiceName> {
+        let (Some(walk), Some(pattern)) = (&mut self.walk, &self.filter.names) else { return Vec::new() };
+        let names = walk.next(&self.hub, pattern, TURN);
+        if self.walk.take_if(|walk| walk.is_done()).is_some() && std::mem::take(&mut self.again) {
+            self.look_at_all();
         }
-        assert_eq!(events, 3);
+        names
     }
 
-    #[test]
-    fn a_change_of_the_catalog_concerns_the_services_it_names() {
-        let deltas =
-            |events: &[Event]| Replay::Deltas(events.iter().map(|e| (Revision(1), e.clone())).collect());
-        let quiet = [Event::TokensChanged, Event::KeysChanged, Event::GatewaysChanged, Event::ClusterChanged];
-        assert_eq!(concerned(deltas(&quiet)), Concerned::These(Vec::new()));
-        let export = [Event::ExportChanged(name()), Event::TokensChanged];
-        assert_eq!(concerned(deltas(&export)), Concerned::These(vec![name()]));
-        assert_eq!(concerned(deltas(&[Event::LinkRemoved("phx".parse().unwrap())])), Concerned::All);
-        assert_eq!(concerned(Replay::Snapshot), Concerned::All);
+    fn tell(&mut self, names: &[ServiceName], lines: &mut Vec<u8>) {
+        let found = services(&self.hub, names);
+        let mut found = found.into_iter().peekable();
+        for name in names {
+            let text = name.to_string();
+            let now =
+                found.next_if(|service| service.name == text).filter(|service| self.filter.takes(service));
+            if let Some(event) = self.told.update(&text, now) {
+                line(lines, &event);
+            }
+        }
     }
 
-    #[test]
-    fn an_event_is_one_line() {
-        let lines = line(&ServiceEvent::Set { service: with(None, 1) });
-        assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 1);
-        assert_eq!(lines.last(), Some(&b'\n'));
+    /// Takes in that something changed; nothing when there will be no more.
+    fn hear(&mut self, first: &Result<Change, RecvError>) -> Option<()> {
+        if *first == Err(RecvError::Closed) {
+            return None;
+        }
+        while !matches!(self.changes.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+        Some(())
     }
 }

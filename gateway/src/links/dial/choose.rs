@@ -99,6 +99,34 @@ mod tests {
         assert!(choose(NodeId(1), 2, 0, &[], now).is_empty());
     }
 
+    /// Whether two of `calls` have neither gateway in common.
+    fn independent(calls: &[(u64, u64)]) -> bool {
+        calls.iter().any(|a| calls.iter().any(|b| a.0 != b.0 && a.1 != b.1))
+    }
+
+    /// Each gateway of a side of `own` calls two of the other one, whoever they are: with three a side two pairs that have no gateway in
+    /// common stand, and again when one gateway of either side is gone and the others have called anew.
+    #[test]
+    fn two_pairs_without_a_common_gateway_stand_and_come_back() {
+        let now = Instant::now();
+        let calls = |own: &[u64], peers: &[u64]| -> Vec<(u64, u64)> {
+            let candidates: Vec<Candidate> = peers.iter().copied().map(free).collect();
+            let of = |own: &u64| choose(NodeId(*own), 2, 0, &candidates, now).into_iter().map(move |peer| peer.0);
+            own.iter().flat_map(|own| of(own).map(move |peer| (*own, peer))).collect()
+        };
+        for round in 0..200 {
+            let [own, peers] = [1, 1000].map(|base| [base, base + 1, base + 2].map(|node| node * (round + 1)));
+            assert!(independent(&calls(&own, &peers)), "{own:?} {peers:?}");
+            for gone in 0..3 {
+                let but = |nodes: &[u64; 3]| {
+                    nodes.iter().enumerate().filter(|(place, _)| *place != gone).map(|(_, node)| *node).collect::<Vec<_>>()
+                };
+                assert!(independent(&calls(&but(&own), &peers)), "{own:?} {peers:?} {gone}");
+                assert!(independent(&calls(&own, &but(&peers))), "{own:?} {peers:?} {gone}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn connections_and_calls_come_to_what_is_wanted_and_no_more(

@@ -19,7 +19,8 @@ fn token_and_answer() -> (TokenCore, Paired) {
         gateways: vec!["192.0.2.1:7443".parse().unwrap()],
         expires_at: 1000,
     };
-    let bundle = BundleView { trust_domain: cluster.trust_domain.clone(), roots: vec![root] };
+    let bundle =
+        BundleView { trust_domain: cluster.trust_domain.clone(), roots: vec![root], revoked: Vec::new() };
     let told = Introduction { cluster, bundle, gateways: vec![gateway(1)] };
     let proof = pair_proof(PairSide::Inviting, &core.verifier(), &KEY, &told).unwrap();
     (core, Paired { proof, introduction: told, key: [5; 32] })

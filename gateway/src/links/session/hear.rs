@@ -5,10 +5,12 @@ use super::tell::Voice;
 use super::{PeerGateway, update};
 use crate::hub::{Hub, Peer};
 use crate::links::introduction::{check_bundle, check_gateways};
+use crate::links::health::is_known;
 use causeway_federation::{DigestVerdict, ImportChange};
 use causeway_model::{NodeId, Revision, ServiceHandle, WorkloadId};
 use causeway_wire::link::{
-    Endpoints, Exports, ExportsDigest, Facts, LinkMessage, PeerInstancesGone, UseServices, WatchPeerInstances,
+    Endpoints, Exports, ExportsDigest, Facts, FactsTaken, Heartbeat, LinkMessage, MAX_PAIR_REPORTS, PairReports, PeerInstancesGone, UseServices,
+    WatchPeerInstances,
 };
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -20,6 +22,8 @@ const MAX_INSTANCES: usize = 65_536;
 /// How long a gateway that does not lead the registry waits for one that does to record a peer's facts; as much again at
 /// random.
 const FACTS_PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is looked whether everybody here has taken what the peer said.
+const TAKEN_EVERY: Duration = Duration::from_millis(250);
 /// When to try again to record a peer's facts.
 const FACTS_AGAIN: Duration = Duration::from_secs(5);
 
@@ -35,11 +39,13 @@ pub(super) struct Ear<'h> {
     newest: Option<Revision>,
     facts_due: Option<Instant>,
     update: Option<JoinHandle<()>>,
+    /// What the peer said of itself last, until everybody here has taken it.
+    untaken: Option<(Facts, Instant)>,
 }
 
 impl<'h> Ear<'h> {
     pub(super) fn new(hub: &'h Hub, peer: &'h PeerGateway, imports: bool) -> Self {
-        Self { hub, peer, imports, facts: None, newest: None, facts_due: None, update: None }
+        Self { hub, peer, imports, facts: None, newest: None, facts_due: None, update: None, untaken: None }
     }
 
     /// Takes `message`; an error ends the connection.
@@ -68,6 +74,14 @@ impl<'h> Ear<'h> {
                 bound("gone instances", instances.len(), MAX_INSTANCES)?;
                 self.gone(instances);
             }
+            LinkMessage::FactsTaken(FactsTaken { revision }) => {
+                update::record_taken(self.hub, self.peer, revision);
+            }
+            LinkMessage::Heartbeat(heartbeat) => self.heartbeat(now, &heartbeat),
+            LinkMessage::PairReports(reports) => {
+                bound("reports on pairs of gateways", reports.reports.len(), MAX_PAIR_REPORTS)?;
+                self.reports(now, &reports);
+            }
             LinkMessage::Unlink(_) => return Err(End::Unlinked),
             LinkMessage::Hello(_) => return Err(End::Violation("it said hello twice".to_owned())),
             LinkMessage::Pair(_) | LinkMessage::Paired(_) | LinkMessage::Refused(_) => {
@@ -79,7 +93,14 @@ impl<'h> Ear<'h> {
     }
 
     /// Time has passed.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    pub(super) fn handle_timeout(&mut self, now: Instant, voice: &mut Voice<'_>) {
+        if let Some((facts, due)) = self.untaken.as_mut().filter(|(_, due)| *due <= now) {
+            *due = now + TAKEN_EVERY;
+            if update::is_taken(self.hub, self.peer, facts, now) {
+                voice.facts_taken(facts.revision);
+                self.untaken = None;
+            }
+        }
         if self.facts_due.is_some_and(|due| due <= now) {
             self.record_facts(now);
         }
@@ -87,7 +108,7 @@ impl<'h> Ear<'h> {
 
     /// When time alone changes something here.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.facts_due
+        self.facts_due.into_iter().chain(self.untaken.as_ref().map(|(_, due)| *due)).min()
     }
 
     fn with_peer<T>(&self, change: impl FnOnce(&mut Peer) -> (T, ImportChange)) -> Option<T> {
@@ -102,6 +123,7 @@ impl<'h> Ear<'h> {
             return Ok(());
         }
         self.newest = Some(facts.revision);
+        self.untaken = Some((facts.clone(), now));
         // what waits is out of date, whether this is news to the registry or what it has already
         (self.facts, self.facts_due) = (None, None);
         if update::is_news(&self.hub.catalog(), self.peer, &facts) {
@@ -176,7 +198,7 @@ impl<'h> Ear<'h> {
             let result = known.endpoints.handle_endpoints(now, told);
             let mut change = ImportChange::default();
             if let Some(import) = known.imports.by_handle(handle).filter(|_| result.changed) {
-                change.changed.insert(import.summary.name.clone());
+                change.changed.insert(import.name());
             }
             (result, change)
         });
@@ -184,6 +206,20 @@ impl<'h> Ear<'h> {
             let (cluster, node) = (&self.peer.cluster.name, self.peer.node);
             tracing::debug!(%cluster, %node, %handle, dropped = result.dropped, unasked = result.unasked, "endpoints not taken");
         }
+    }
+
+    fn heartbeat(&self, now: Instant, heartbeat: &Heartbeat) {
+        let node = self.peer.node;
+        self.with_peer(|known| (known.health.handle_heartbeat(now, node, heartbeat), ImportChange::default()));
+        self.hub.bulletin.wake();
+    }
+
+    fn reports(&self, now: Instant, reports: &PairReports) {
+        let (catalog, own) = (self.hub.catalog(), self.hub.node.cluster().id);
+        let Some(link) = catalog.link_by_id(self.peer.cluster.id) else { return };
+        let knows = |gateway| is_known(&catalog, own, link, gateway);
+        self.with_peer(|known| (known.health.handle_peer_reports(now, reports, knows), ImportChange::default()));
+        self.hub.bulletin.wake();
     }
 
     fn gone(&self, instances: Vec<WorkloadId>) {

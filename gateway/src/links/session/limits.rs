@@ -17,6 +17,12 @@ const WANTS_EVERY: Duration = Duration::from_millis(2);
 const WANTS_BURST: u32 = 1_000;
 /// Entries of such a list that cost as much as one list.
 const WANTS_A_UNIT: usize = 1_024;
+/// Heartbeats and reports on pairs of gateways: 125 units a second. A gateway sends at most 10 of each, of up to 9 units.
+const PULSE_EVERY: Duration = Duration::from_millis(8);
+/// What comes at once after it was held up on its way.
+const PULSE_BURST: u32 = 500;
+/// Reports that cost as much as one message.
+const REPORTS_A_UNIT: usize = 32;
 /// News: 5,000 units a second.
 const NEWS_EVERY: Duration = Duration::from_micros(200);
 /// Room for the exports of a whole cluster (10,000), and for the endpoints of every service that may be in use (4,096), twice.
@@ -30,6 +36,7 @@ const GONE_A_UNIT: usize = 16;
 pub(super) struct Limits {
     facts: Bucket,
     wants: Bucket,
+    pulse: Bucket,
     news: Bucket,
 }
 
@@ -38,6 +45,7 @@ impl Limits {
         Self {
             facts: Bucket::new(FACTS_EVERY, FACTS_BURST),
             wants: Bucket::new(WANTS_EVERY, WANTS_BURST),
+            pulse: Bucket::new(PULSE_EVERY, PULSE_BURST),
             news: Bucket::new(NEWS_EVERY, NEWS_BURST),
         }
     }
@@ -51,6 +59,8 @@ impl Limits {
                 (&mut self.wants, units(watch.instances.len(), WANTS_A_UNIT))
             }
             LinkMessage::SendSnapshot(_) => (&mut self.wants, 1),
+            LinkMessage::Heartbeat(_) => (&mut self.pulse, 1),
+            LinkMessage::PairReports(told) => (&mut self.pulse, units(told.reports.len(), REPORTS_A_UNIT)),
             LinkMessage::Exports(exports) => {
                 (&mut self.news, units(exports.upserts.len() + exports.removed.len(), EXPORTS_A_UNIT))
             }
@@ -61,15 +71,21 @@ impl Limits {
             | LinkMessage::Pair(_)
             | LinkMessage::Paired(_)
             | LinkMessage::Refused(_)
+            | LinkMessage::FactsTaken(_)
             | LinkMessage::Unlink(_) => (&mut self.news, 1),
         };
         bucket.charge(now, cost);
         self.resume_at(now).is_some()
     }
 
+    /// Charges for a datagram that says nothing.
+    pub(super) fn charge_noise(&mut self, now: Instant) {
+        self.pulse.charge(now, 1);
+    }
+
     /// When the next message may be read; `None` if it may be now.
     pub(super) fn resume_at(&self, now: Instant) -> Option<Instant> {
-        let buckets = [&self.facts, &self.wants, &self.news];
+        let buckets = [&self.facts, &self.wants, &self.pulse, &self.news];
         buckets.into_iter().filter_map(|bucket| bucket.debt_until(now)).max()
     }
 }
@@ -82,8 +98,10 @@ fn units(count: usize, a_unit: usize) -> u32 {
 mod tests {
     use super::*;
     use causeway_federation::SILENT_AFTER;
-    use causeway_model::{Epoch, Revision, ServiceHandle, WorkloadId};
-    use causeway_wire::link::{Endpoints, Exports, PeerInstancesGone, UseServices, WatchPeerInstances};
+    use causeway_model::{ClusterId, Epoch, NodeId, Revision, ServiceHandle, WorkloadId};
+    use causeway_wire::link::{
+        Endpoints, Exports, Heartbeat, PairEnd, PairReport, PairReports, PeerInstancesGone, UseServices, WatchPeerInstances,
+    };
 
     fn exports(removed: usize) -> LinkMessage {
         let removed = vec![ServiceHandle(1); removed];
@@ -107,6 +125,17 @@ mod tests {
         Endpoints { handle: ServiceHandle(1), endpoints: Vec::new() }.into()
     }
 
+    fn heartbeat() -> LinkMessage {
+        Heartbeat { seq: 1, unix_ms: 1, heard: 1, received: 1, heard_ago_ms: 1, hearing: 0 }.into()
+    }
+
+    fn reports(count: usize) -> LinkMessage {
+        let end = |id| PairEnd { cluster: ClusterId::new(id).unwrap(), node: NodeId(1) };
+        let (from, to) = (end(1), end(2));
+        let report = PairReport { from, to, unix_ms: 1, heard_ago_ms: 1, said_ago_ms: 1, hearing: 0 };
+        PairReports { reports: vec![report; count] }.into()
+    }
+
     /// A large cluster that is told of anew, and changes as fast as its gateways' paces let them say, for a minute.
     #[test]
     fn a_busy_peer_never_waits() {
@@ -121,12 +150,14 @@ mod tests {
             assert!(!(ms % 20 == 0 && limits.charge(now, &exports(128))), "{ms}");
             assert!(!(0..20).any(|_| limits.charge(now, &endpoints())), "{ms}");
             assert!(!limits.charge(now, &gone(10)), "{ms}");
+            let told = ms % 100 == 0 && [heartbeat(), reports(256)].iter().any(|told| limits.charge(now, told));
+            assert!(!told, "{ms}");
         }
     }
 
     #[test]
     fn a_flood_is_slowed_and_still_heard() {
-        for message in [exports(0), exports(20_000), gone(65_536), watch(65_536), uses(4096), endpoints()] {
+        for message in [exports(0), exports(20_000), gone(65_536), watch(65_536), uses(4096), endpoints(), heartbeat(), reports(256)] {
             let (start, mut limits) = (Instant::now(), Limits::new());
             let first = (0..1_000_000).find(|_| limits.charge(start, &message));
             assert!(first.is_some(), "{message:.40?}");

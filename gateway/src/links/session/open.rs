@@ -2,6 +2,7 @@
 
 use super::PeerGateway;
 use crate::hub::Hub;
+use crate::links::health::Pulse;
 use causeway_federation::ImportChange;
 use causeway_model::{ClusterId, Epoch, NodeId, Revision};
 use std::time::Instant;
@@ -13,6 +14,8 @@ pub(super) struct Open<'h> {
     node: NodeId,
     /// Whether the peer's exports are taken over this connection.
     imports: bool,
+    /// Whether it counts as one over which the two gateways hear each other.
+    greeted: bool,
 }
 
 impl<'h> Open<'h> {
@@ -30,7 +33,7 @@ impl<'h> Open<'h> {
                 (false, None)
             }
         };
-        Some((Self { hub, cluster, node, imports }, have))
+        Some((Self { hub, cluster, node, imports, greeted: false }, have))
     }
 
     /// Whether the peer's exports are taken over this connection.
@@ -38,12 +41,18 @@ impl<'h> Open<'h> {
         self.imports
     }
 
-    /// The peer said hello.
-    pub(super) fn greeted(&self, release: String) {
-        self.hub.with_peer_mut(self.cluster, |known| {
+    /// The peer said hello, its clock being `ahead` of this one's by so many seconds. Returns what it is to be told of who hears whom;
+    /// `None` if its cluster is not linked any more.
+    pub(super) fn greeted(&mut self, release: String, ahead: i64) -> Option<Pulse> {
+        let now = Instant::now();
+        let pulse = self.hub.with_peer_mut(self.cluster, |known| {
             known.release = Some(release);
-            ((), known.imports.handle_heard(Instant::now()))
-        });
+            known.clock = Some((self.node, ahead));
+            (known.health.handle_open(now, self.node), known.imports.handle_heard(now))
+        })?;
+        self.greeted = true;
+        self.hub.bulletin.wake();
+        Some(pulse)
     }
 }
 
@@ -55,6 +64,9 @@ impl Drop for Open<'_> {
                 if *count == 0 {
                     known.sessions.remove(&self.node);
                 }
+            }
+            if self.greeted {
+                known.health.handle_closed(Instant::now(), self.node);
             }
             let closed = self.imports.then(|| known.imports.handle_closed(Instant::now(), self.node));
             ((), closed.unwrap_or_default())

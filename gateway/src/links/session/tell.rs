@@ -10,7 +10,8 @@ use causeway_federation::{DIGEST_INTERVAL, ExportCursor, ImportChange, LeftOut};
 use causeway_model::{Epoch, GatewayFacts, Revision, ServiceHandle, ServiceName, WorkloadId};
 use causeway_wire::codec::to_vec;
 use causeway_wire::link::{
-    Endpoints, Facts, LinkMessage, PeerInstancesGone, SendSnapshot, UseServices, WatchPeerInstances,
+    Endpoints, Facts, FactsTaken, LinkMessage, PeerInstancesGone, SendSnapshot, UseServices,
+    WatchPeerInstances,
 };
 use causeway_wire::view::BundleView;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,7 +55,7 @@ pub(super) struct Voice<'h> {
     left_out: BTreeSet<ServiceName>,
     digest: Instant,
     facts: Pace,
-    facts_told: Option<(BundleView, Vec<GatewayFacts>)>,
+    facts_told: Option<(BundleView, Vec<GatewayFacts>, bool)>,
     uses: Pace,
     uses_told: Option<UseServices>,
     watches: Pace,
@@ -67,6 +68,8 @@ pub(super) struct Voice<'h> {
     watched: Watched,
     /// The peer is to be asked for all exports.
     ask: bool,
+    /// The peer's facts that everybody here has taken, until it is told.
+    taken: Option<Revision>,
 }
 
 impl<'h> Voice<'h> {
@@ -98,6 +101,7 @@ impl<'h> Voice<'h> {
             telling: BTreeSet::new(),
             watched: Watched::of_process(now, hub.up()),
             ask: false,
+            taken: None,
         };
         voice.tell_everything(now);
         voice.exports.ask_now(now);
@@ -179,6 +183,11 @@ impl<'h> Voice<'h> {
         self.asked = true;
     }
 
+    /// Everybody here trusts whom the peer said at `revision`.
+    pub(super) fn facts_taken(&mut self, revision: Revision) {
+        self.taken = Some(revision);
+    }
+
     /// Our copy of the peer's exports is not what it has: all of them are asked for.
     pub(super) fn ask_snapshot(&mut self) {
         self.ask = true;
@@ -204,6 +213,9 @@ impl<'h> Voice<'h> {
         if std::mem::take(&mut self.ask) {
             return Some(SendSnapshot {}.into());
         }
+        if let Some(revision) = self.taken.take() {
+            return Some(FactsTaken { revision }.into());
+        }
         self.next_facts(now)
             .or_else(|| self.next_uses(now))
             .or_else(|| self.next_watches(now))
@@ -218,16 +230,18 @@ impl<'h> Voice<'h> {
         let catalog = self.hub.catalog();
         // a replica that is empty yet knows of no gateway but those it joined through
         catalog.cluster()?;
-        let told = (self.hub.own_bundle(&catalog), told_gateways(catalog.gateways().cloned().collect()));
+        let paused = catalog.link_by_id(self.peer.cluster.id).is_some_and(|link| link.paused);
+        let gateways = told_gateways(catalog.gateways().cloned().collect());
+        let told = (self.hub.own_bundle(&catalog), gateways, paused);
         if told.1.is_empty() {
             return None;
         }
         if self.facts_told.as_ref() == Some(&told) {
             return None;
         }
-        let (bundle, gateways) = told.clone();
+        let (bundle, gateways, paused) = told.clone();
         self.facts_told = Some(told);
-        Some(Facts { revision: catalog.revision(), bundle, gateways }.into())
+        Some(Facts { revision: catalog.revision(), bundle, gateways, paused }.into())
     }
 
     fn next_uses(&mut self, now: Instant) -> Option<LinkMessage> {

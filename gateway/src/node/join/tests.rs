@@ -61,7 +61,7 @@ fn joined(key: &KeyPair) -> GatewayJoined {
         },
         node,
         chain: ca.sign_svid(&key.csr().unwrap(), &id, SystemTime::now(), HOUR).unwrap(),
-        bundle: BundleView { trust_domain, roots: vec![ca.root_der().to_vec()] },
+        bundle: BundleView { trust_domain, roots: vec![ca.root_der().to_vec()], revoked: Vec::new() },
         gateways: Vec::new(),
         seal_key: None,
     }

@@ -46,8 +46,13 @@ impl Phx {
         let trust_domain = self.peer.cluster.trust_domain.clone();
         Facts {
             revision: Revision(revision),
-            bundle: BundleView { trust_domain, roots: vec![self.ca.root_der().to_vec()] },
+            bundle: BundleView {
+                trust_domain,
+                roots: vec![self.ca.root_der().to_vec()],
+                revoked: Vec::new(),
+            },
             gateways: vec![gateway(7), gateway(other)],
+            paused: false,
         }
     }
 
@@ -84,7 +89,7 @@ async fn facts_that_never_rest_are_written_seldom_and_the_latest_in_the_end() {
     for round in 0..100 {
         let ear = if round % 2 == 0 { &mut first } else { &mut second };
         ear.hear(start, phx.facts(100 + round, 10 + round).into(), &mut voice).unwrap();
-        ear.handle_timeout(start + 3 * FACTS_PATIENCE);
+        ear.handle_timeout(start + 3 * FACTS_PATIENCE, &mut voice);
         settle(ear).await;
     }
     assert_eq!(phx.writes(&iad), 8, "the burst");
@@ -92,15 +97,15 @@ async fn facts_that_never_rest_are_written_seldom_and_the_latest_in_the_end() {
     // time goes by: the older of the two that wait is no news once the newer one is written
     let mut now = start;
     for _ in 0..20 {
-        now = [first.poll_timeout(), second.poll_timeout()].into_iter().flatten().max().unwrap_or(now);
+        now = [first.facts_due, second.facts_due].into_iter().flatten().max().unwrap_or(now);
         for ear in [&mut second, &mut first] {
-            ear.handle_timeout(now);
+            ear.handle_timeout(now, &mut voice);
             settle(ear).await;
         }
     }
     assert_eq!(phx.known(&iad), (Revision(199), vec![7, 109]));
     assert_eq!(phx.writes(&iad), 9);
-    assert_eq!((first.poll_timeout(), second.poll_timeout()), (None, None));
+    assert_eq!((first.facts_due, second.facts_due), (None, None));
     iad.stop().await;
 }
 
@@ -115,17 +120,17 @@ async fn facts_that_say_nothing_new_are_not_written_nor_what_they_replace() {
     for revision in 100..200 {
         let facts = Facts { revision: Revision(revision), ..same.clone() };
         ear.hear(start, facts.into(), &mut voice).unwrap();
-        assert_eq!(ear.poll_timeout(), None);
+        assert_eq!(ear.facts_due, None);
     }
     // a change that is taken back before it is written
     ear.hear(start, phx.facts(200, 8).into(), &mut voice).unwrap();
-    assert!(ear.poll_timeout().is_some());
+    assert!(ear.facts_due.is_some());
     let back = Facts { revision: Revision(201), ..same };
     ear.hear(start, back.into(), &mut voice).unwrap();
     // facts that are late
     ear.hear(start, phx.facts(99, 8).into(), &mut voice).unwrap();
-    ear.handle_timeout(start + FACTS_AGAIN);
-    assert_eq!(ear.poll_timeout(), None);
+    ear.handle_timeout(start + FACTS_AGAIN, &mut voice);
+    assert_eq!(ear.facts_due, None);
     settle(&mut ear).await;
     assert_eq!((phx.writes(&iad), phx.known(&iad)), (0, (Revision(0), vec![7])));
     iad.stop().await;

@@ -58,8 +58,6 @@ pub(crate) struct Process {
     pub(crate) events: EventLog,
     pub(crate) presence: Presence,
     pub(crate) incarnation: Incarnation,
-    /// The incarnation is less than an earlier one of the node, so what it says is fenced for a while.
-    pub(crate) fenced_until: Option<Instant>,
     pub(crate) peers: BTreeMap<usize, Peer>,
     pub(crate) catalog_changed: bool,
     pub(crate) exports_changed: bool,
@@ -93,10 +91,11 @@ impl World {
         if self.gateways[at].process.is_some() {
             return;
         }
-        let (id, incarnation, now) = (self.number(), self.wall_ms(at), self.now);
+        let (id, wall, now) = (self.number(), self.wall_ms(at), self.now);
         let gateway = &mut self.gateways[at];
-        let fenced = incarnation <= gateway.last_incarnation;
-        gateway.last_incarnation = gateway.last_incarnation.max(incarnation);
+        // the last one is on its disk: the clock may have been set back
+        let incarnation = wall.max(gateway.last_incarnation + 1);
+        gateway.last_incarnation = incarnation;
         let config = presence_config(self.sabotage, at);
         let process = Process {
             id,
@@ -105,7 +104,6 @@ impl World {
             events: EventLog::new(Revision(0)),
             presence: Presence::new(gateway.node, Incarnation(incarnation), config, now),
             incarnation: Incarnation(incarnation),
-            fenced_until: fenced.then_some(now + Duration::from_secs(10)),
             peers: BTreeMap::new(),
             catalog_changed: true,
             exports_changed: true,
@@ -239,12 +237,8 @@ impl World {
     }
 
     fn is_calm(&self, a: Addr, b: Addr) -> bool {
-        let works = |gateway: &Gateway| {
-            let fenced = |process: &Process| process.fenced_until.is_some_and(|until| self.now < until);
-            gateway.runs() && gateway.process.as_ref().is_some_and(|process| !fenced(process))
-        };
-        works(&self.gateways[a])
-            && works(&self.gateways[b])
+        self.gateways[a].runs()
+            && self.gateways[b].runs()
             && (a == b || self.net.are_open(a, b) && self.hears_sibling(a, b))
     }
 

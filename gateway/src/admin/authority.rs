@@ -1,0 +1,225 @@
+//! `/v1/ca` and `/v1/revocations`: whom the cluster trusts.
+
+use super::api::{Ca, CaRoot, Revocation, Revoke, Rotate, Rotated};
+use super::change;
+use super::error::ApiError;
+use super::extract::{Actor, Ask, Body, Segment, parse};
+use crate::authority::{self, Awaited, DEFAULT_KEEP_SECS};
+use crate::hub::{Hub, root_id};
+use axum::Json;
+use axum::extract::State;
+use causeway_catalog::{ActivateRoot, CaState, DropRoot, Refusal, Reinstate, Revoked};
+use causeway_identity::{CertificateDer, OperatorCa, SVID_TTL, certificate_pem, fingerprint, not_after};
+use causeway_model::{RevokedSubject, SpiffeId, TrustDomain, WorkloadId};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant, SystemTime};
+
+/// For how much longer than an SVID lives a revocation is kept: clocks differ.
+const SLACK: Duration = Duration::from_secs(3600);
+/// The longest time that an older root may be kept, in seconds: 90 days.
+const MAX_KEEP_SECS: u64 = 90 * 24 * 3600;
+
+pub(super) async fn show(State(hub): State<Hub>) -> Result<Json<Ca>, ApiError> {
+    let catalog = hub.catalog();
+    let cluster = catalog.cluster().ok_or(Refusal::NotInitialised)?;
+    let ca = &cluster.ca;
+    let in_use = hub.roots_in_use(Instant::now());
+    let roots = ca.roots.iter().enumerate().map(|(index, der)| {
+        let id = fingerprint(der);
+        CaRoot {
+            fingerprint: HEXLOWER.encode(&id),
+            state: state(ca, index, der).to_owned(),
+            in_use: in_use.contains(&root_id(&id)),
+            not_after: not_after(&[CertificateDer::from(der.as_slice())]).ok().map(super::status::unix),
+            pem: certificate_pem(der),
+        }
+    });
+    let waits_for = authority::awaited(&hub, &catalog, Instant::now());
+    Ok(Json(Ca {
+        trust_domain: cluster.facts.trust_domain.to_string(),
+        roots: roots.collect(),
+        intermediates: ca.chain.iter().map(|der| HEXLOWER.encode(&fingerprint(der))).collect(),
+        activated_at: ca.activated_at,
+        rotating: ca.staged.is_some() || ca.roots.len() > 1,
+        waits_for: waits_for.iter().map(awaited).collect(),
+        warning: hub.ca().ok().and_then(|ca| ca.warning(SystemTime::now())),
+    }))
+}
+
+fn state(ca: &CaState, index: usize, der: &[u8]) -> &'static str {
+    if index == ca.active_root {
+        "signing"
+    } else if ca.staged.as_ref().is_some_and(|staged| staged.root_der == der) {
+        "announced"
+    } else {
+        "kept"
+    }
+}
+
+fn awaited(awaited: &Awaited) -> String {
+    match awaited {
+        Awaited::Members => {
+            "gateways of this cluster, and their sidecars, to take the announced root".to_owned()
+        }
+        Awaited::Cluster(name) => format!("everybody in cluster {name} to take the announced root"),
+        Awaited::Renewals => "gateways and sidecars to renew what an older root has signed".to_owned(),
+        Awaited::Time(until) => format!("the end of the time that the older root is kept, unix time {until}"),
+    }
+}
+
+pub(super) async fn rotate(
+    State(hub): State<Hub>,
+    actor: Actor,
+    Body(request): Body<Rotate>,
+) -> Result<Json<Rotated>, ApiError> {
+    let keep = request.keep_seconds.unwrap_or(DEFAULT_KEEP_SECS);
+    if keep > MAX_KEEP_SECS {
+        return Err(ApiError::invalid(
+            "keep_seconds",
+            format!("{keep} is more than {MAX_KEEP_SECS}, which is 90 days"),
+        ));
+    }
+    let own = match (&request.certificates, &request.key) {
+        (Some(certificates), Some(key)) => Some(
+            OperatorCa::from_pem(certificates, key).map_err(|error| ApiError::of(error.reason(), error))?,
+        ),
+        (None, None) => None,
+        _ => {
+            return Err(ApiError::invalid(
+                "certificates",
+                "a certificate authority of your own needs both its certificates and its key",
+            ));
+        }
+    };
+    let root = authority::rotate(&hub, &actor.0, own, keep)
+        .await
+        .map_err(|error| ApiError::of(error.reason(), error))?;
+    let root = HEXLOWER.encode(&root);
+    tracing::warn!(root, by = actor.0, "a new root is announced");
+    Ok(Json(Rotated { root }))
+}
+
+/// Ends the announcement at once, though not everybody has the root.
+pub(super) async fn activate(State(hub): State<Hub>, actor: Actor) -> Result<Json<Value>, ApiError> {
+    let catalog = hub.catalog();
+    let staged =
+        catalog.cluster().and_then(|cluster| cluster.ca.staged.clone()).ok_or(Refusal::RootNotStaged)?;
+    change(&hub, &actor, ActivateRoot { root_der: staged.root_der }).await?;
+    Ok(Json(json!({})))
+}
+
+pub(super) async fn drop_root(
+    State(hub): State<Hub>,
+    actor: Actor,
+    Segment(root): Segment,
+) -> Result<Json<Value>, ApiError> {
+    let catalog = hub.catalog();
+    let roots = catalog.cluster().map(|cluster| cluster.ca.roots.as_slice()).unwrap_or_default();
+    let wanted =
+        HEXLOWER_PERMISSIVE.decode(root.as_bytes()).map_err(|error| ApiError::invalid("root", error))?;
+    if wanted.len() < 4 {
+        return Err(ApiError::invalid(
+            "root",
+            format!("{root} is too short: give 8 digits of the fingerprint, or all 64"),
+        ));
+    }
+    let mut found = roots.iter().filter(|der| fingerprint(der).starts_with(&wanted));
+    let (Some(root_der), None) = (found.next(), found.next()) else {
+        return Err(Refusal::RootUnknown.into());
+    };
+    change(&hub, &actor, DropRoot { root_der: root_der.clone() }).await?;
+    Ok(Json(json!({})))
+}
+
+pub(super) async fn revocations(State(hub): State<Hub>) -> Json<Vec<Revocation>> {
+    Json(hub.catalog().revoked().map(shown).collect())
+}
+
+fn shown(revoked: &Revoked) -> Revocation {
+    Revocation {
+        subject: revoked.revocation.subject.to_string(),
+        issued_before: revoked.revocation.issued_before,
+        ends_at: revoked.ends_at,
+        by: revoked.by.clone(),
+    }
+}
+
+pub(super) async fn revoke(
+    State(hub): State<Hub>,
+    actor: Actor,
+    Body(request): Body<Revoke>,
+) -> Result<Json<Revocation>, ApiError> {
+    let subject = match (&request.identity, &request.key, &request.workload) {
+        (Some(identity), None, None) => {
+            RevokedSubject::Identity(whole(&hub.node.cluster().trust_domain, identity)?)
+        }
+        (None, Some(key), None) => parse("key", key)?,
+        (None, None, Some(workload)) => key_of(&hub, parse("workload", workload)?)?,
+        _ => return Err(ApiError::invalid("revocation", "name one of identity, key and workload")),
+    };
+    let ends_at = causeway_runtime::clock::unix_now() + (SVID_TTL + SLACK).as_secs();
+    change(&hub, &actor, causeway_catalog::Revoke { subject: subject.clone(), ends_at }).await?;
+    tracing::warn!(%subject, by = actor.0, "certificates are revoked");
+    let catalog = hub.catalog();
+    let made = catalog.revoked().find(|revoked| revoked.revocation.subject == subject);
+    made.map(|made| Json(shown(made))).ok_or_else(|| Refusal::NotRevoked { subject }.into())
+}
+
+/// An identity as a SPIFFE ID, or as NAMESPACE/ACCOUNT.
+fn whole(domain: &TrustDomain, identity: &str) -> Result<SpiffeId, ApiError> {
+    match identity.split_once('/') {
+        Some((namespace, account)) if !identity.contains(':') => {
+            Ok(SpiffeId::workload(domain, &parse("namespace", namespace)?, &parse("account", account)?))
+        }
+        _ => parse("identity", identity),
+    }
+}
+
+/// The key of the SVID that a live workload attached with.
+fn key_of(hub: &Hub, workload: WorkloadId) -> Result<RevokedSubject, ApiError> {
+    let soft = hub.soft();
+    let row = soft.presence.get(workload).map(|view| view.row.svid_key).filter(|key| *key != [0; 32]);
+    let unknown = || {
+        let message = format!(
+            "no live workload {workload} is known here: list them with `causeway workloads`, or revoke its identity"
+        );
+        ApiError::new(axum::http::StatusCode::NOT_FOUND, "workload-unknown", message)
+    };
+    row.map(RevokedSubject::Key).ok_or_else(unknown)
+}
+
+/// What a request to take back a revocation names.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Whom {
+    subject: String,
+}
+
+pub(super) async fn reinstate(
+    State(hub): State<Hub>,
+    actor: Actor,
+    Ask(whom): Ask<Whom>,
+) -> Result<Json<Value>, ApiError> {
+    let subject: RevokedSubject = parse("subject", &whom.subject)?;
+    change(&hub, &actor, Reinstate { subject: subject.clone() }).await?;
+    tracing::warn!(%subject, by = actor.0, "a revocation is taken back");
+    Ok(Json(json!({})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_may_be_written_short() {
+        let domain: TrustDomain = "iad.mesh".parse().unwrap();
+        let id = "spiffe://iad.mesh/ns/shop/sa/payments";
+        assert_eq!(whole(&domain, "shop/payments").unwrap().to_string(), id);
+        assert_eq!(whole(&domain, id).unwrap().to_string(), id);
+        for bad in ["payments", "Shop/payments", "shop/"] {
+            assert!(whole(&domain, bad).is_err(), "{bad}");
+        }
+    }
+}
