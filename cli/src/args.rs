@@ -78,7 +78,7 @@ enum Command {
     /// Explain the fields of a kind of document
     Explain(verbs::explain::Args),
     /// List services wherever they run, in this cluster and over links
-    Services(verbs::services::Args),
+    Services(Box<verbs::services::Args>),
     /// List the live workloads of this cluster
     Workloads(verbs::workloads::Args),
     /// List the gateways of this cluster, and take one out of use

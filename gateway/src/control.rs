@@ -13,7 +13,7 @@ pub(crate) use issue::{Shown, prove, spend};
 
 use crate::hub::{Hub, Meter, TooMany};
 use causeway_model::SpiffeId;
-use causeway_transport::{Connection, FrameError, FrameReader, FrameWriter, close};
+use causeway_transport::{Connection, FrameError, FrameReader, FrameWriter, close, peer_chain};
 use causeway_wire::CloseCode;
 use causeway_wire::ctl::{Hello, ToGateway, ToSidecar, Welcome};
 use causeway_wire::view::{Refusal, VersionInfo};
@@ -164,8 +164,10 @@ async fn answer(
         }
         (Some(identity), Some(workload)) => {
             let release: String = hello.version.release.chars().take(64).collect();
-            session::run(hub, connection, session::Sidecar { identity, workload, release }, out, metered)
-                .await
+            let standing = peer_chain(connection).and_then(|chain| hub.node.bundles().standing(&chain).ok());
+            let svid_key = standing.map_or([0; 32], |standing| *standing.key());
+            let sidecar = session::Sidecar { identity, workload, release, svid_key };
+            session::run(hub, connection, sidecar, out, metered).await
         }
     }
 }

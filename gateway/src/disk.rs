@@ -255,7 +255,6 @@ mod tests {
                 zone: Some("AD-1".into()),
                 data_dir: Some(data.display().to_string()),
                 listen: vec!["127.0.0.1:0".into()],
-                admin: Some("none".into()),
                 threads: Some("1".into()),
                 ..GatewayOptions::default()
             };

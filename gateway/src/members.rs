@@ -77,7 +77,7 @@ async fn tend(hub: &Hub, catalog: &Catalog) -> Result<(), ProposeError> {
         hub.registry.add_learner(gateway.node).await?;
     }
     let (voters, candidates) = (status.voters.iter().copied().collect(), candidates(hub, catalog));
-    for &node in members.iter().filter(|node| catalog.gateway(**node).is_none()) {
+    if let Some(&node) = members.iter().find(|node| catalog.gateway(**node).is_none()) {
         return leave(hub, node, &voters, &candidates).await;
     }
     match choose_voters(&voters, &candidates) {

@@ -78,7 +78,7 @@ that still run, for theirs is another registry. What was changed after the backu
 clusters go on, because certificates, keys and ids are the same.
 
 Examples:
-  causeway restore iad.backup --data-dir /var/lib/causeway --seal-key-file seal.key";
+  causeway restore iad.backup --data-dir /srv/iad --seal-key-file seal.key";
 
 /// Make a new gateway's data directory from a backup
 #[derive(Debug, clap::Args)]
@@ -103,7 +103,7 @@ impl Restore {
         file.take(MAX_BACKUP)
             .read_to_end(&mut bytes)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
-        let restored = restore(&bytes, &self.file, &self.data_dir, &self.seal_key_file).map_err(failure)?;
+        let restored = restore(&bytes, &self.file, &self.data_dir, &self.seal_key_file).map_err(|error| failure(&error))?;
         output::say(&format!(
             "cluster {} is restored in {} as of {} (revision {}); the new gateway is {}, {} older one(s) are removed",
             restored.cluster,
@@ -122,6 +122,6 @@ impl Restore {
     }
 }
 
-fn failure(error: RestoreError) -> Failure {
+fn failure(error: &RestoreError) -> Failure {
     Failure::new(error.reason(), error.to_string())
 }

@@ -134,14 +134,9 @@ mod tests {
 
     #[test]
     fn a_difference_is_unified() {
-        let expected = "\
---- export/orders.shop (cluster)
-+++ export/orders.shop (mesh.yaml:2)
-@@ -4,5 +4,4 @@
-";
+        let head = "--- export/orders.shop (cluster)\n+++ export/orders.shop (mesh.yaml:2)\n";
         let told = difference(&planned(Some(json!({ "to": ["lhr", "phx"] }))), &found()).unwrap();
-        let head = expected.lines().take(2).collect::<Vec<_>>().join("\n");
-        assert!(told.starts_with(&head), "{told}");
+        assert!(told.starts_with(head), "{told}");
         let lines: Vec<&str> =
             told.lines().filter(|line| line.starts_with('-') && !line.starts_with("---")).collect();
         assert_eq!(lines.len(), 1, "{told}");

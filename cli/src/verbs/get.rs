@@ -216,6 +216,7 @@ mod tests {
     use causeway_gateway::admin::api::Metadata;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "so that callers can write it in place")]
     fn document(kind: &str, name: &str, spec: Value) -> Document {
         Document {
             api_version: "causeway/v1".into(),

@@ -157,7 +157,7 @@ fn port(text: &str) -> Result<String, causeway_model::ParseError> {
 }
 
 /// The word of a value, which is the admin API's.
-fn word(value: impl ValueEnum) -> Option<String> {
+fn word(value: &impl ValueEnum) -> Option<String> {
     value.to_possible_value().map(|value| value.get_name().to_owned())
 }
 
@@ -170,9 +170,9 @@ impl Which {
             .query("region", self.region.as_deref())
             .query("zone", self.zone.as_deref())
             .query("cluster", self.cluster.as_ref().map(ClusterName::as_str))
-            .query("health", self.health.and_then(word).as_deref())
+            .query("health", self.health.as_ref().and_then(word).as_deref())
             .query("stale", self.stale.then_some("true"))
-            .query("origin", self.origin.and_then(word).as_deref())
+            .query("origin", self.origin.as_ref().and_then(word).as_deref())
             .query("port", self.port.as_deref())
     }
 }

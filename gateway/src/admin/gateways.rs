@@ -59,12 +59,26 @@ fn check_another_serves(hub: &Hub, node: NodeId) -> Result<(), ApiError> {
     Err(ApiError::of("gateway-last", message))
 }
 
+/// Refuses to remove the only voter: nobody would be left to elect a leader, and the registry would be lost with it.
+fn check_another_votes(hub: &Hub, node: NodeId) -> Result<(), ApiError> {
+    let voters = hub.registry.status().voters;
+    if !voters.contains(&node) || voters.len() > 1 {
+        return Ok(());
+    }
+    let message = format!(
+        "gateway {node} is the only one that votes in the registry, which would be lost with it: drain it first, so that another \
+         gateway votes in its place, and let one join if there is none"
+    );
+    Err(ApiError::of("gateway-last-voter", message))
+}
+
 pub(super) async fn remove(
     State(hub): State<Hub>,
     actor: Actor,
     Segment(node): Segment,
 ) -> Result<Json<Value>, ApiError> {
     let node: NodeId = parse("gateway", &node)?;
+    check_another_votes(&hub, node)?;
     let gateways = hub.gateways();
     let role = gateways.iter().find(|gateway| gateway.node == node).map(|gateway| gateway.role);
     change(&hub, &actor, RemoveGateway { node }).await?;

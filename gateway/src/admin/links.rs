@@ -310,7 +310,12 @@ mod tests {
             link_addrs: vec!["gw.example.org:7443".parse().unwrap()],
         };
         let cluster = ClusterId::new(9).unwrap();
-        let pair = PairStatus { rtt: Some(Duration::from_millis(81)), loss_in: Some(0), loss_out: Some(5), verdict: None };
+        let pair = PairStatus {
+            rtt: Some(Duration::from_millis(81)),
+            loss_in: Some(0),
+            loss_out: Some(5),
+            verdict: None,
+        };
         let pairs = [(NodeId(3), (pair, Some("up".to_owned())))].into();
         let told = Told { control: vec![NodeId(3)], pairs, ..Told::default() };
         let path = |cluster, node| PathStatus {

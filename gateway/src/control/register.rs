@@ -44,7 +44,7 @@ pub(super) async fn register(hub: &Hub, sidecar: &Sidecar, register: &Register) 
         weight: register.weight.clamp(1, 1000),
         overlay: register.overlay.clone(),
         release: sidecar.release.clone(),
-        svid_key: [0; 32],
+        svid_key: sidecar.svid_key,
         root: [0; 8],
         bundle: Revision(0),
         seq: 0,

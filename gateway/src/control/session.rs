@@ -20,6 +20,8 @@ pub(super) struct Sidecar {
     pub(super) identity: SpiffeId,
     pub(super) workload: WorkloadId,
     pub(super) release: String,
+    /// SHA-256 of the key of the SVID that it attached with; zero when it showed none.
+    pub(super) svid_key: [u8; 32],
 }
 
 pub(super) struct Session<'h> {

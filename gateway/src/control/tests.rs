@@ -241,8 +241,12 @@ async fn nothing_of_a_stranger_is_parsed_before_its_proof() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_leader_no_registration_is_refused_for_good() {
     let gateway = Fixture::start().await;
-    let sidecar =
-        session::Sidecar { identity: id(&gateway), workload: workload(&gateway), release: "1.0.0".into() };
+    let sidecar = session::Sidecar {
+        identity: id(&gateway),
+        workload: workload(&gateway),
+        release: "1.0.0".into(),
+        svid_key: [7; 32],
+    };
     let served = causeway_wire::ctl::ServedService {
         name: "payments.shop".parse().unwrap(),
         ports: vec!["8080/tcp".parse().unwrap()].try_into().unwrap(),

@@ -4,9 +4,9 @@ mod tables;
 
 use super::{Change, Hub, import_rules};
 use crate::peers::Peers;
-use causeway_catalog::Catalog;
+use causeway_catalog::{Catalog, Event as CatalogEvent, Replay};
 use causeway_identity::TrustBundle;
-use causeway_model::{GatewayFacts, HostPort, NodeId, Revocation, TrustDomain};
+use causeway_model::{GatewayFacts, HostPort, NodeId, Revision, Revocation, TrustDomain};
 use causeway_presence::Event;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -103,14 +103,26 @@ async fn heard(hub: Hub) {
     }
 }
 
-/// Follows the catalog: bundles, links, siblings.
+/// Follows the catalog: bundles, links, siblings, and who has to look at what.
 async fn catalog(hub: Hub) {
     let mut watch = hub.registry.watch();
     let stop = hub.tasks.token();
+    let (mut seen, mut trusted) = (Revision(0), None);
     loop {
         let catalog = watch.borrow_and_update().clone();
+        // certificates are parsed only when there are others
+        if trusted.replace(catalog.trust_revision()) != Some(catalog.trust_revision()) {
+            believe(&hub, &catalog);
+        }
         follow(&hub, &catalog);
-        hub.tell(Change::Catalog);
+        let replay = hub.registry.events_since(seen);
+        seen = match &replay {
+            Replay::Snapshot => catalog.revision(),
+            Replay::Deltas(events) => events.last().map_or(seen, |(revision, _)| *revision),
+        };
+        for change in changes(replay) {
+            hub.tell(change);
+        }
         hub.tables_work.notify_one();
         tokio::select! {
             changed = watch.changed() => if changed.is_err() { return },
@@ -119,7 +131,25 @@ async fn catalog(hub: Hub) {
     }
 }
 
-fn follow(hub: &Hub, catalog: &Catalog) {
+/// What sessions have to look at. Most writes are about one service, or about tokens, of which no session knows: tens of thousands
+/// of sidecars need not look at everything each time.
+fn changes(replay: Replay) -> Vec<Change> {
+    let Replay::Deltas(events) = replay else { return vec![Change::Catalog] };
+    let mut services = BTreeSet::new();
+    for (_, event) in events {
+        match event {
+            CatalogEvent::TokensChanged => {}
+            CatalogEvent::ServiceChanged(name) | CatalogEvent::ServiceRemoved(name) => {
+                services.insert(name);
+            }
+            _ => return vec![Change::Catalog],
+        }
+    }
+    services.into_iter().map(Change::Service).collect()
+}
+
+/// Believes the bundles of the registry, and no others.
+fn believe(hub: &Hub, catalog: &Catalog) {
     let own = hub.own_bundle(catalog);
     let linked = catalog
         .links()
@@ -137,6 +167,9 @@ fn follow(hub: &Hub, catalog: &Catalog) {
     if let Err(error) = hub.node.bundles().replace_all(bundles) {
         tracing::error!(%error, "the trust bundles of the registry are not usable; the old ones stay");
     }
+}
+
+fn follow(hub: &Hub, catalog: &Catalog) {
     let mut changed = Vec::new();
     let mut soft = hub.soft();
     soft.peers.retain(|id, peer| {
@@ -224,4 +257,26 @@ pub(crate) async fn cluster_addrs(gateway: &GatewayFacts) -> Vec<SocketAddr> {
 /// The addresses of a gateway of a linked cluster, resolved.
 pub(crate) async fn link_addrs(gateway: &GatewayFacts) -> Vec<SocketAddr> {
     all_of(&gateway.link_addrs).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_look_at_no_more_than_what_changed() {
+        let deltas = |events: &[CatalogEvent]| {
+            changes(Replay::Deltas(events.iter().cloned().map(|event| (Revision(1), event)).collect()))
+        };
+        let (web, pay) = ("web.shop".parse().unwrap(), "pay.shop".parse().unwrap());
+        let changed = |name: &causeway_model::ServiceName| CatalogEvent::ServiceChanged(name.clone());
+        assert_eq!(deltas(&[]), []);
+        assert_eq!(deltas(&[CatalogEvent::TokensChanged]), []);
+        let removed = CatalogEvent::ServiceRemoved(pay);
+        let told = deltas(&[changed(&web), removed.clone(), changed(&web), CatalogEvent::TokensChanged]);
+        assert_eq!(told, [Change::Service("pay.shop".parse().unwrap()), Change::Service(web.clone())]);
+        assert_eq!(deltas(&[changed(&web), CatalogEvent::KeysChanged, removed]), [Change::Catalog]);
+        assert_eq!(deltas(&[CatalogEvent::ExportChanged(web)]), [Change::Catalog]);
+        assert_eq!(changes(Replay::Snapshot), [Change::Catalog]);
+    }
 }

@@ -9,9 +9,7 @@ mod convert;
 use super::dial::WANTED;
 use crate::hub::Hub;
 use causeway_catalog::{Catalog, Link};
-use causeway_federation::path::{
-    GatewayId, HEARTBEAT_INTERVAL, LinkHealth, PairReport, Reports, Verdict,
-};
+use causeway_federation::path::{GatewayId, HEARTBEAT_INTERVAL, LinkHealth, PairReport, Reports, Verdict};
 use causeway_model::{ClusterFacts, ClusterId, ClusterName, GatewayRole, NodeId};
 use causeway_runtime::clock::unix_now_ms;
 use causeway_wire::link::{Heartbeat, MAX_PAIR_REPORTS, PairReports};
@@ -120,7 +118,8 @@ impl Health {
         let heartbeats = if full {
             watch::Sender::new(None).subscribe()
         } else {
-            let new = || Pair { heartbeats: watch::Sender::new(None), connections: 0, ended: now, logged: None };
+            let new =
+                || Pair { heartbeats: watch::Sender::new(None), connections: 0, ended: now, logged: None };
             let pair = self.pairs.entry(node).or_insert_with(new);
             pair.connections += 1;
             pair.heartbeats.subscribe()
@@ -193,12 +192,12 @@ impl Health {
         due.max(rested)
     }
 
-    /// Forgets gateways without a connection that the peer does not have any more, or with which none is wanted.
-    fn sweep(&mut self, now: Instant, link: &Link) {
+    /// Forgets gateways without a connection that the peer does not have any more (`has` says so), or with which none is wanted.
+    fn sweep(&mut self, now: Instant, has: impl Fn(NodeId) -> bool) {
         let standing = self.pairs.values().filter(|pair| pair.connections > 0).count();
         let gone = |node: &NodeId, pair: &Pair| {
             let unwanted = standing >= WANTED && now >= pair.ended + REMEMBERED;
-            pair.connections == 0 && (unwanted || !link.gateways.contains_key(node))
+            pair.connections == 0 && (unwanted || !has(*node))
         };
         let core = &mut self.core;
         for (node, _) in self.pairs.extract_if(.., |node, pair| gone(node, pair)) {
@@ -300,7 +299,9 @@ pub(crate) fn hear_sibling(hub: &Hub, node: NodeId, role: GatewayRole, reports: 
     let other = |report: &causeway_wire::link::PairReport| {
         if report.from.cluster == own { report.to.cluster } else { report.from.cluster }
     };
-    let Some(link) = reports.reports.first().and_then(|report| catalog.link_by_id(other(report))) else { return };
+    let Some(link) = reports.reports.first().and_then(|report| catalog.link_by_id(other(report))) else {
+        return;
+    };
     if let Some(peer) = hub.soft().peers.get_mut(&link.peer.id) {
         let knows = |gateway| is_known(&catalog, own, link, gateway);
         peer.health.handle_sibling_reports(Instant::now(), reports, knows);
@@ -354,7 +355,7 @@ fn sweep(hub: &Hub, now: Instant) {
     let mut soft = hub.soft();
     for link in catalog.links() {
         if let Some(peer) = soft.peers.get_mut(&link.peer.id) {
-            peer.health.sweep(now, link);
+            peer.health.sweep(now, |node| link.gateways.contains_key(&node));
         }
     }
 }

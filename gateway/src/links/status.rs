@@ -158,7 +158,8 @@ fn encode_pairs(
     encoder: &mut DescriptorEncoder<'_>,
     pairs: &[(String, NodeId, PairStatus)],
 ) -> Result<(), fmt::Error> {
-    let label = |cluster: &String, node: &NodeId| PairLabel { cluster: cluster.clone(), gateway: node.to_string() };
+    let label =
+        |cluster: &String, node: &NodeId| PairLabel { cluster: cluster.clone(), gateway: node.to_string() };
     let help = "Whether this gateway and a linked cluster's hear each other: 1 or 0";
     let mut family = encoder.encode_descriptor("link_pair_up", help, None, MetricType::Gauge)?;
     for (cluster, node, pair) in pairs {

@@ -21,15 +21,15 @@ pub(super) async fn silence(connection: &Connection, doubt: &Notify) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = Count::default();
     loop {
-        tokio::select! {
-            _ = looks.tick() => {}
-            () = doubt.notified() => {
-                count.doubt();
-                continue;
-            }
-        }
-        if count.look(connection.stats().frame_rx.acks) {
-            return;
+        let doubted = tokio::select! {
+            _ = looks.tick() => false,
+            () = doubt.notified() => true,
+        };
+        let acknowledged = connection.stats().frame_rx.acks;
+        match doubted {
+            true => count.doubt(acknowledged),
+            false if count.look(acknowledged) => return,
+            false => {}
         }
     }
 }
@@ -46,11 +46,13 @@ impl Count {
     fn look(&mut self, acknowledged: u64) -> bool {
         self.missed = if acknowledged == self.acknowledged { self.missed + 1 } else { 0 };
         self.acknowledged = acknowledged;
-        self.missed > PATIENCE
+        self.missed >= PATIENCE
     }
 
-    /// There is reason to think that it is dead.
-    fn doubt(&mut self) {
+    /// There is reason to think that it is dead: only what is acknowledged from now on speaks for it. What was until now may have waited
+    /// to be read for long.
+    fn doubt(&mut self, acknowledged: u64) {
+        self.acknowledged = acknowledged;
         self.missed = self.missed.max(PATIENCE - DOUBT);
     }
 }
@@ -69,13 +71,13 @@ mod tests {
     fn silence_takes_several_looks_and_fewer_when_there_is_doubt() {
         let mut count = Count::default();
         assert!(!count.look(3));
-        assert_eq!(looks(&mut count), 9);
+        assert_eq!(looks(&mut count), PATIENCE);
         assert!(!count.look(4), "it speaks again");
-        count.doubt();
-        assert_eq!(looks(&mut count), 3);
-        assert!(!count.look(5));
-        count.doubt();
-        assert!(!count.look(6), "the doubt was wrong");
-        assert_eq!(looks(&mut count), 9);
+        count.doubt(6);
+        assert_eq!(looks(&mut count), DOUBT, "what was acknowledged before does not count");
+        assert!(!count.look(7));
+        count.doubt(7);
+        assert!(!count.look(8), "the doubt was wrong");
+        assert_eq!(looks(&mut count), PATIENCE);
     }
 }

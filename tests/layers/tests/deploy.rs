@@ -48,6 +48,10 @@ fn every_example_is_toml() {
     let mut names = Vec::new();
     for entry in fs::read_dir(deploy().join("examples")).unwrap() {
         let path = entry.unwrap().path();
+        // documents of `causeway apply` are read by the command's own tests
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            continue;
+        }
         let text = fs::read_to_string(&path).unwrap();
         let table = text.parse::<toml::Table>().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!table.is_empty(), "{} says nothing", path.display());

@@ -27,7 +27,7 @@ pub(super) struct List<'a> {
 impl List<'_> {
     /// Shows the first `limit` services.
     pub(super) fn first(&self, limit: u16) -> Result<()> {
-        let sort = word(self.order).filter(|_| self.order != Order::Name);
+        let sort = word(&self.order).filter(|_| self.order != Order::Name);
         let request = self.request.clone().query("sort", sort.as_deref());
         let mut page = page(self.api, &request, limit, self.after.map(ToString::to_string).as_deref())?;
         // a page that looked at many services without finding enough has a next one
@@ -67,7 +67,7 @@ impl List<'_> {
             let page = page(self.api, &self.request, LARGEST_PAGE, after.as_deref())?;
             sorted.extend(page.services.into_iter().map(|service| (sort.key(&service), service)));
             if sorted.len() > MAX_SORTED {
-                return Err(too_many(&word(self.order).unwrap_or_default()).into());
+                return Err(too_many(&word(&self.order).unwrap_or_default()).into());
             }
             match page.next {
                 Some(next) if after.as_ref().is_none_or(|after| leads_on(after, &next)) => after = Some(next),

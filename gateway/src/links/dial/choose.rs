@@ -111,15 +111,22 @@ mod tests {
         let now = Instant::now();
         let calls = |own: &[u64], peers: &[u64]| -> Vec<(u64, u64)> {
             let candidates: Vec<Candidate> = peers.iter().copied().map(free).collect();
-            let of = |own: &u64| choose(NodeId(*own), 2, 0, &candidates, now).into_iter().map(move |peer| peer.0);
+            let of =
+                |own: &u64| choose(NodeId(*own), 2, 0, &candidates, now).into_iter().map(move |peer| peer.0);
             own.iter().flat_map(|own| of(own).map(move |peer| (*own, peer))).collect()
         };
         for round in 0..200 {
-            let [own, peers] = [1, 1000].map(|base| [base, base + 1, base + 2].map(|node| node * (round + 1)));
+            let [own, peers] =
+                [1, 1000].map(|base| [base, base + 1, base + 2].map(|node| node * (round + 1)));
             assert!(independent(&calls(&own, &peers)), "{own:?} {peers:?}");
             for gone in 0..3 {
                 let but = |nodes: &[u64; 3]| {
-                    nodes.iter().enumerate().filter(|(place, _)| *place != gone).map(|(_, node)| *node).collect::<Vec<_>>()
+                    nodes
+                        .iter()
+                        .enumerate()
+                        .filter(|(place, _)| *place != gone)
+                        .map(|(_, node)| *node)
+                        .collect::<Vec<_>>()
                 };
                 assert!(independent(&calls(&but(&own), &peers)), "{own:?} {peers:?} {gone}");
                 assert!(independent(&calls(&own, &but(&peers))), "{own:?} {peers:?} {gone}");

@@ -4,13 +4,13 @@ use super::end::End;
 use super::tell::Voice;
 use super::{PeerGateway, update};
 use crate::hub::{Hub, Peer};
-use crate::links::introduction::{check_bundle, check_gateways};
 use crate::links::health::is_known;
+use crate::links::introduction::{check_bundle, check_gateways};
 use causeway_federation::{DigestVerdict, ImportChange};
 use causeway_model::{NodeId, Revision, ServiceHandle, WorkloadId};
 use causeway_wire::link::{
-    Endpoints, Exports, ExportsDigest, Facts, FactsTaken, Heartbeat, LinkMessage, MAX_PAIR_REPORTS, PairReports, PeerInstancesGone, UseServices,
-    WatchPeerInstances,
+    Endpoints, Exports, ExportsDigest, Facts, FactsTaken, Heartbeat, LinkMessage, MAX_PAIR_REPORTS,
+    PairReports, PeerInstancesGone, UseServices, WatchPeerInstances,
 };
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -210,7 +210,9 @@ impl<'h> Ear<'h> {
 
     fn heartbeat(&self, now: Instant, heartbeat: &Heartbeat) {
         let node = self.peer.node;
-        self.with_peer(|known| (known.health.handle_heartbeat(now, node, heartbeat), ImportChange::default()));
+        self.with_peer(|known| {
+            (known.health.handle_heartbeat(now, node, heartbeat), ImportChange::default())
+        });
         self.hub.bulletin.wake();
     }
 
@@ -218,7 +220,9 @@ impl<'h> Ear<'h> {
         let (catalog, own) = (self.hub.catalog(), self.hub.node.cluster().id);
         let Some(link) = catalog.link_by_id(self.peer.cluster.id) else { return };
         let knows = |gateway| is_known(&catalog, own, link, gateway);
-        self.with_peer(|known| (known.health.handle_peer_reports(now, reports, knows), ImportChange::default()));
+        self.with_peer(|known| {
+            (known.health.handle_peer_reports(now, reports, knows), ImportChange::default())
+        });
         self.hub.bulletin.wake();
     }
 

@@ -100,7 +100,8 @@ mod tests {
     use causeway_federation::SILENT_AFTER;
     use causeway_model::{ClusterId, Epoch, NodeId, Revision, ServiceHandle, WorkloadId};
     use causeway_wire::link::{
-        Endpoints, Exports, Heartbeat, PairEnd, PairReport, PairReports, PeerInstancesGone, UseServices, WatchPeerInstances,
+        Endpoints, Exports, Heartbeat, PairEnd, PairReport, PairReports, PeerInstancesGone, UseServices,
+        WatchPeerInstances,
     };
 
     fn exports(removed: usize) -> LinkMessage {
@@ -150,14 +151,24 @@ mod tests {
             assert!(!(ms % 20 == 0 && limits.charge(now, &exports(128))), "{ms}");
             assert!(!(0..20).any(|_| limits.charge(now, &endpoints())), "{ms}");
             assert!(!limits.charge(now, &gone(10)), "{ms}");
-            let told = ms % 100 == 0 && [heartbeat(), reports(256)].iter().any(|told| limits.charge(now, told));
+            let told =
+                ms % 100 == 0 && [heartbeat(), reports(256)].iter().any(|told| limits.charge(now, told));
             assert!(!told, "{ms}");
         }
     }
 
     #[test]
     fn a_flood_is_slowed_and_still_heard() {
-        for message in [exports(0), exports(20_000), gone(65_536), watch(65_536), uses(4096), endpoints(), heartbeat(), reports(256)] {
+        for message in [
+            exports(0),
+            exports(20_000),
+            gone(65_536),
+            watch(65_536),
+            uses(4096),
+            endpoints(),
+            heartbeat(),
+            reports(256),
+        ] {
             let (start, mut limits) = (Instant::now(), Limits::new());
             let first = (0..1_000_000).find(|_| limits.charge(start, &message));
             assert!(first.is_some(), "{message:.40?}");

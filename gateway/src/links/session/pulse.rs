@@ -47,7 +47,9 @@ impl<'c> Heart<'c> {
         match self.connection.send_datagram(frame) {
             Ok(()) | Err(SendDatagramError::ConnectionLost(_)) => true,
             Err(
-                SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled | SendDatagramError::TooLarge,
+                SendDatagramError::UnsupportedByPeer
+                | SendDatagramError::Disabled
+                | SendDatagramError::TooLarge,
             ) => false,
         }
     }
