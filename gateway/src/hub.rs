@@ -35,6 +35,7 @@ use crate::forwarder::Forwarder;
 use crate::links::{Bulletin, Health};
 use crate::node::{Node, NodeError};
 use crate::siblings::Siblings;
+use behind::Behind;
 use causeway_catalog::{Catalog, Command, CommandBody};
 use causeway_federation::{
     EndpointCache, Exporter, ImportRules, InstanceWatch, PeerImports, StalePolicy, UseSet,
@@ -45,7 +46,6 @@ use causeway_presence::{Incarnation, Presence, PresenceConfig};
 use causeway_runtime::{Drain, Tasks};
 use causeway_store::{ProposeError, Proposed, Registry};
 use causeway_transport::gateway::GatewayEndpoint;
-use behind::Behind;
 use lost::Lost;
 use metrics::SessionMetrics;
 use sessions::Sessions;

@@ -103,7 +103,8 @@ impl Restore {
         file.take(MAX_BACKUP)
             .read_to_end(&mut bytes)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
-        let restored = restore(&bytes, &self.file, &self.data_dir, &self.seal_key_file).map_err(|error| failure(&error))?;
+        let restored = restore(&bytes, &self.file, &self.data_dir, &self.seal_key_file)
+            .map_err(|error| failure(&error))?;
         output::say(&format!(
             "cluster {} is restored in {} as of {} (revision {}); the new gateway is {}, {} older one(s) are removed",
             restored.cluster,

@@ -2,8 +2,8 @@
 //!
 //! Owns the order of the first frames and how long each is waited for. What the answers mean is the caller's.
 
-use causeway_transport::says_revoked;
 use causeway_model::WorkloadId;
+use causeway_transport::says_revoked;
 use causeway_transport::{Connection, FrameError, FrameReader, FrameWriter};
 use causeway_wire::ctl::{Hello, ToGateway, ToSidecar, Welcome};
 use causeway_wire::view::{Refusal, VersionInfo};

@@ -8,7 +8,9 @@
 
 use crate::codec::messages;
 use crate::view::{BundleView, EndpointView, ExportSummary, Refusal, VersionInfo};
-use causeway_model::{ClusterFacts, ClusterId, Epoch, GatewayFacts, NodeId, Revision, ServiceHandle, WorkloadId};
+use causeway_model::{
+    ClusterFacts, ClusterId, Epoch, GatewayFacts, NodeId, Revision, ServiceHandle, WorkloadId,
+};
 use serde::{Deserialize, Serialize};
 
 /// The most exports in one [`Exports`].

@@ -67,9 +67,11 @@ impl<'c> Heart<'c> {
     }
 }
 
+/// Waits until there is something new, and leaves it so.
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {
-    if receiver.changed().await.is_err() {
-        std::future::pending().await
+    match receiver.changed().await {
+        Ok(()) => receiver.mark_changed(),
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -118,6 +120,16 @@ mod tests {
         let short = LinkMessage::from(heartbeat(1)).to_frame().unwrap();
         assert_eq!(decode(&[&short[..], &short[..]].concat()), None);
         assert_eq!(decode(&LinkMessage::from(Unlink {}).to_frame().unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_waited_for_is_still_new_after_the_wait() {
+        let (sender, mut receiver) = watch::channel(1);
+        sender.send(2).unwrap();
+        changed(&mut receiver).await;
+        assert!(receiver.has_changed().unwrap());
+        assert_eq!(*receiver.borrow_and_update(), 2);
+        assert!(!receiver.has_changed().unwrap());
     }
 
     proptest! {

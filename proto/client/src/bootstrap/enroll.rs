@@ -7,12 +7,12 @@ use crate::error::JoinError;
 use crate::exchange::{Exchange, Fault};
 use crate::moment::unix;
 use crate::refusal::{is_final_close, is_transient};
-use causeway_transport::says_revoked;
 use crate::trust::keep_revoked;
 use causeway_identity::{
     BundleStore, CLOCK_SLACK, IdentityError, KeyPair, ServerRule, SvidSource, TrustBundle,
 };
 use causeway_model::{ClusterFacts, HostPort, WorkloadId};
+use causeway_transport::says_revoked;
 use causeway_transport::{
     BootstrapEndpoint, FrameError, TransportSettings, close, close_reason_text, exporter,
 };

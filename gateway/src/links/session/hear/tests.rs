@@ -6,7 +6,7 @@ use causeway_identity::ClusterCa;
 use causeway_model::Epoch;
 use causeway_transport::{FrameReader, FrameWriter};
 use causeway_wire::alpn;
-use causeway_wire::link::{LinkHello, SendSnapshot};
+use causeway_wire::link::{LinkHello, PairEnd, PairReport, SendSnapshot};
 use causeway_wire::view::{BundleView, VersionInfo};
 use std::time::SystemTime;
 use tokio::time::timeout;
@@ -169,5 +169,48 @@ async fn a_flood_is_slowed_down_and_frames_of_later_releases_are_counted() {
     assert!(!text.contains("causeway_messages_delayed_total{protocol=\"link\"} 0\n"), "{text}");
     assert!(client.connection.close_reason().is_none(), "a slow answer is all that comes of it");
     reading.abort();
+    iad.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_has_a_heartbeat_and_takes_one() {
+    let iad = Fixture::start().await;
+    crate::links::health::start(&iad.hub);
+    let phx = Phx::link(&iad).await;
+    let id = causeway_model::SpiffeId::gateway(&phx.peer.cluster.trust_domain, phx.peer.node);
+    let client = iad.connect(alpn::LINK, &phx.ca, &id).await;
+    let (send, receive) = client.connection.open_bi().await.unwrap();
+    let (mut writer, mut reader) = (FrameWriter::new(send), FrameReader::new(receive));
+    let hello = LinkHello {
+        version: VersionInfo::current(),
+        cluster: phx.peer.cluster.clone(),
+        node: phx.peer.node,
+        unix_time: causeway_runtime::clock::unix_now(),
+        have: None::<(Epoch, Revision)>,
+    };
+    writer.send::<LinkMessage>(&hello.into()).await.unwrap();
+    let mut heard = 0;
+    while heard < 4 {
+        let message = timeout(SOON, reader.next::<LinkMessage>()).await.unwrap().unwrap().unwrap();
+        let LinkMessage::Heartbeat(heartbeat) = message else { continue };
+        assert_eq!((heartbeat.seq, heartbeat.received), (heard + 1, heard));
+        heard = heartbeat.seq;
+        let (seq, received) = (heartbeat.seq, heartbeat.seq);
+        let echo = Heartbeat { seq, unix_ms: 1, heard, received, heard_ago_ms: 0, hearing: 0 };
+        writer.send::<LinkMessage>(&echo.into()).await.unwrap();
+    }
+    let known =
+        || iad.hub.with_peer(phx.peer.cluster.id, |peer| peer.health.pair(Instant::now(), phx.peer.node));
+    let pair = known().unwrap().unwrap();
+    assert!(pair.rtt.is_some_and(|rtt| rtt < Duration::from_millis(500)), "{pair:?}");
+    assert_eq!((pair.loss_in, pair.loss_out), (Some(0), Some(0)));
+    let end = |id: u32| PairEnd { cluster: id.try_into().unwrap(), node: NodeId(1) };
+    let report =
+        PairReport { from: end(1), to: end(2), unix_ms: 1, heard_ago_ms: 0, said_ago_ms: 0, hearing: 0 };
+    let many = PairReports { reports: vec![report; MAX_PAIR_REPORTS + 1] };
+    writer.send::<LinkMessage>(&many.into()).await.unwrap();
+    let closed = timeout(SOON, client.connection.closed()).await.unwrap();
+    let why = causeway_transport::close_reason_text(&closed);
+    assert!(why.contains("257 reports on pairs"), "{why}");
     iad.stop().await;
 }
