@@ -3,8 +3,9 @@
 use crate::authority::renew_for;
 use crate::hub::{Hub, root_id};
 use crate::peers::Peers;
+use causeway_catalog::Catalog;
 use causeway_identity::KeyPair;
-use causeway_model::GatewayRole;
+use causeway_model::{GatewayRole, Revision};
 use causeway_wire::peer::{PeerMessage, RenewGateway};
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +14,10 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Renews until the process stops.
 pub(crate) async fn keep(hub: Hub, peers: Peers) {
-    let (mut watch, stop) = (hub.node.bundles().changes(), hub.tasks.token());
+    let (mut registry, stop) = (hub.registry.watch(), hub.tasks.token());
     loop {
+        // before it is looked which root signs, so that no change is missed
+        let signs_since = activated(&hub.catalog());
         let svid = hub.node.svid().current();
         let mut wait = svid.renewal_due().duration_since(SystemTime::now()).unwrap_or_default();
         if renew_for(&hub.catalog(), root_id(&hub.node.own_root())).is_some() {
@@ -39,11 +42,16 @@ pub(crate) async fn keep(hub: Hub, peers: Peers) {
         tokio::select! {
             // the wall clock may be set meanwhile: look again from time to time
             () = tokio::time::sleep(wait.min(Duration::from_secs(300))) => {}
-            // the cluster may sign with another root now
-            _ = watch.changed() => {}
+            // the cluster signs with another root now; whom it trusts may be the same as before
+            changed = registry.wait_for(|catalog| activated(catalog) != signs_since) => if changed.is_err() { return },
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// The revision since which the root signs that does.
+fn activated(catalog: &Catalog) -> Option<Revision> {
+    catalog.cluster().map(|cluster| cluster.ca.activated)
 }
 
 async fn renew(hub: &Hub, peers: &Peers) -> Result<(), String> {

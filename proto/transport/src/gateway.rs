@@ -19,6 +19,9 @@ use own::OwnSocket;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// The most bytes of datagrams that wait on one connection.
+const DATAGRAMS: usize = 4 << 10;
+
 /// The gateway's endpoint: a server for control connections, a client towards other gateways.
 #[derive(Clone, Debug)]
 pub struct GatewayEndpoint {
@@ -60,7 +63,7 @@ impl GatewayEndpoint {
     ) -> Result<quinn::Connecting, ConnectError> {
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(|_| ConnectError::Tls)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(self.settings.control()));
+        config.transport_config(Arc::new(with_datagrams(&self.settings)));
         config.initial_dst_cid_provider(Arc::new(move || {
             quinn::ConnectionId::new(&Cid::gateway(cluster, node, rand::random()).0)
         }));
@@ -88,13 +91,21 @@ impl GatewayEndpoint {
     }
 }
 
+/// Control connections that take datagrams, of which those between clusters send heartbeats: loss shows in them, and no stream's
+/// resending hides it. Few wait to be read; the oldest go first.
+fn with_datagrams(settings: &TransportSettings) -> quinn::TransportConfig {
+    let mut config = settings.control();
+    config.datagram_receive_buffer_size(Some(DATAGRAMS));
+    config
+}
+
 fn server_config(
     tls: Arc<rustls::ServerConfig>,
     settings: &TransportSettings,
 ) -> Result<quinn::ServerConfig, ConnectError> {
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).map_err(|_| ConnectError::Tls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(settings.control()));
+    config.transport_config(Arc::new(with_datagrams(settings)));
     config.migration(false);
     config.validation_token.sent(0);
     Ok(config)

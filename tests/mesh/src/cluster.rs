@@ -1,9 +1,9 @@
 //! A cluster: its gateways as processes.
 
 use crate::mesh::Mesh;
-use crate::{Process, SOON, Scrape, get, loopback, wait_until};
+use crate::{Process, SOON, Scrape, Stolen, get, loopback, wait_for, wait_until};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A cluster to be started.
 #[derive(Debug)]
@@ -99,6 +99,30 @@ impl Cluster {
         self.start(ip, &name, self.name.clone(), args)
     }
 
+    /// Restores the cluster from a backup at an address: its only gateway from now on is a new one. Those before must be stopped.
+    #[track_caller]
+    pub fn restore_at(&mut self, ip: Ipv4Addr, backup: &Path, seal_key: &Path) -> &mut Gateway {
+        let name = format!("{}-restored", self.name);
+        let [backup, seal_key] = [backup, seal_key].map(|path| path.display().to_string());
+        let data_dir = self.data_dir(&name).display().to_string();
+        self.mesh.ok(&["restore", &backup, "--data-dir", &data_dir, "--seal-key-file", &seal_key]);
+        self.gateways.clear();
+        let args = self.args(ip, &name, &[]);
+        self.start(ip, &name, self.name.clone(), args)
+    }
+
+    /// The place of its leader among [`gateways`](Self::gateways), as the gateway of `context` sees it.
+    #[track_caller]
+    pub fn leader(&self, context: &str) -> usize {
+        let what = format!("{} has a leader", self.name);
+        let look = || {
+            let all = self.mesh.gateways(context);
+            let leader = all.iter().find(|row| row["registry"] == "leader")?["node"].as_str()?.to_owned();
+            self.gateways.iter().position(|gateway| gateway.node() == leader)
+        };
+        wait_for(SOON, &what, look).0
+    }
+
     fn next_name(&self) -> String {
         format!("{}-{}", self.name, self.gateways.len() + 1)
     }
@@ -147,6 +171,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Its node id.
+    #[track_caller]
+    pub fn node(&self) -> String {
+        let id = Stolen::from_gateway(&self.data_dir).svid.current().id().to_string();
+        id.rsplit('/').next().expect("a path").to_owned()
+    }
+
     /// The overlay's address, UDP.
     pub fn overlay(&self) -> SocketAddr {
         (self.ip, 7443).into()

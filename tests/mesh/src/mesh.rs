@@ -122,6 +122,29 @@ impl Mesh {
         serde_json::from_str(&self.ok(&all)).expect("the output is JSON")
     }
 
+    /// The gateways as the one of `context` lists them; nothing while none answers.
+    #[track_caller]
+    pub fn gateways(&self, context: &str) -> Vec<Value> {
+        let listed = self.run(&["gateways", "--context", context, "-o", "json"]);
+        if listed.code == Some(0) {
+            serde_json::from_str(&listed.stdout).expect("the output is JSON")
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Waits until one gateway leads and `voters - 1` more vote, as the gateway of `context` sees it, and returns the list.
+    #[track_caller]
+    pub fn wait_voters(&self, context: &str, voters: usize) -> Vec<Value> {
+        let what = format!("{context} sees a leader and {} more voters", voters - 1);
+        let count = |all: &[Value], part: &str| all.iter().filter(|row| row["registry"] == part).count();
+        let look = || {
+            let all = self.gateways(context);
+            (count(&all, "leader") == 1 && count(&all, "voter") == voters - 1).then_some(all)
+        };
+        wait_for(SOON, &what, look).0
+    }
+
     /// A cluster to be started.
     pub fn cluster(&self, name: &str) -> ClusterBuilder {
         ClusterBuilder::new(self, name)

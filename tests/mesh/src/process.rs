@@ -177,7 +177,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let exit = self.child.try_wait().ok().flatten();
-            eprintln!("---- {} (pid {}, {exit:?}) ----\n{}", self.name, self.pid(), self.tail());
+            // a log whose folder is gone already must not hide the failure
+            let said = if self.log.exists() { self.tail() } else { "(its log is gone)".to_owned() };
+            eprintln!("---- {} (pid {}, {exit:?}) ----\n{said}", self.name, self.pid());
         }
         self.kill();
     }

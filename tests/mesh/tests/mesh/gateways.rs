@@ -1,57 +1,9 @@
 //! A gateway dies, and nobody who uses the mesh notices.
 
-use causeway_test_mesh::{Mesh, SOON, Service, get, wait_until};
+use crate::traffic::Traffic;
+use causeway_test_mesh::{Mesh, SOON, Service, wait_until};
 use rustix::process::Signal;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// How long a request may take while a gateway dies: far above the promise of 200 ms, for the cores are shared with other tests.
-const SLOWEST: Duration = Duration::from_secs(2);
-
-/// Requests that go on until they are told to stop.
-struct Traffic {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Traffic {
-    fn start(addr: SocketAddr) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let paths = ["/", "/", "/", "/bytes/2000000"];
-        let threads = paths.map(|path| {
-            let (stop, done) = (stop.clone(), done.clone());
-            std::thread::spawn(move || {
-                let mut failures = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let began = Instant::now();
-                    match get(addr, path) {
-                        Ok(answer) if answer.status == 200 && (path != "/" || began.elapsed() < SLOWEST) => {}
-                        other => failures.push(format!("{path} after {:?}: {other:?}", began.elapsed())),
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-                failures
-            })
-        });
-        Self { stop, done, threads: threads.into() }
-    }
-
-    /// Waits until `count` more requests are done.
-    fn go_on(&self, count: u64) {
-        let goal = self.done.load(Ordering::Relaxed) + count;
-        wait_until(SOON, "requests go on", || self.done.load(Ordering::Relaxed) >= goal);
-    }
-
-    /// What failed.
-    fn end(self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    }
-}
 
 #[test]
 fn a_killed_gateway_breaks_nothing_and_the_learner_goes_on_serving() {

@@ -1,9 +1,9 @@
 //! Links that must not be made, and links that are removed.
 
+use crate::traffic::{echoes, echoing};
 use causeway_test_mesh::{Mesh, SOON, Service, get, wait_until};
 use causeway_wire::token::LinkToken;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Read;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a removed link may still carry anything.
@@ -66,16 +66,6 @@ fn two_clusters_with_one_id_or_trust_domain_are_not_linked() {
     }
 }
 
-/// A connection through which an echo came back.
-fn echoing(addr: std::net::SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    stream.write_all(b"ping").unwrap();
-    let mut answer = [0; 4];
-    stream.read_exact(&mut answer).unwrap();
-    stream
-}
-
 #[test]
 fn a_removed_link_carries_nothing_in_either_direction() {
     let mesh = Mesh::new("link-remove");
@@ -116,14 +106,7 @@ fn a_removed_link_carries_nothing_in_either_direction() {
     // both can begin anew
     mesh.link(&phx, &iad);
     mesh.wait_offer("iad", "payments.shop", "phx", 1);
-    wait_until(SOON, "calls work over the new link", || {
-        let answer = TcpStream::connect(addrs[0]).and_then(|mut stream| {
-            stream.set_read_timeout(Some(SOON))?;
-            stream.write_all(b"ping")?;
-            stream.read_exact(&mut [0; 4])
-        });
-        answer.is_ok()
-    });
+    wait_until(SOON, "calls work over the new link", || echoes(addrs[0]));
 }
 
 #[test]

@@ -7,18 +7,25 @@
     reason = "a test that cannot go on ends where it stands"
 )]
 
+mod backups;
 mod calls;
 mod damage;
 mod forwarders;
 mod gateways;
 mod hostile;
 mod links;
+mod members;
+mod pairs;
+mod parting;
 mod protocol;
 mod readme;
+mod revocations;
 mod roles;
+mod rotation;
 mod secrecy;
 mod spread;
 mod starts;
 mod streams;
 mod tokens;
+mod traffic;
 mod wan;

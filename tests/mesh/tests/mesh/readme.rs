@@ -1,20 +1,33 @@
-//! The README's "Two clusters by hand", command by command, as a newcomer types them.
+//! The README's "Two clusters by hand" and "Three gateways", command by command, as a newcomer types them.
 
 use causeway_test_mesh::{Mesh, Process, SOON, loopback, skip, wait_until};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 
 const README: &str = include_str!("../../../../README.md");
-const CHAPTER: &str = "## Two clusters by hand";
+const TWO_CLUSTERS: &str = "## Two clusters by hand";
+const THREE_GATEWAYS: &str = "## Three gateways";
 /// What the commands need beside causeway.
 const PROGRAMS: [&str; 3] = ["sh", "curl", "python3"];
 /// The addresses of the README, which may be in use here, those first that begin like another one.
-const ADDRESSES: [&str; 7] =
-    ["127.0.1.10", "127.0.2.10", "127.0.1.1", "127.0.1.2", "127.0.2.1", "127.0.2.2", "127.0.0.1"];
+const ADDRESSES: [&str; 10] = [
+    "127.0.1.10",
+    "127.0.2.10",
+    "127.0.1.1",
+    "127.0.1.2",
+    "127.0.2.1",
+    "127.0.2.2",
+    "127.0.3.1",
+    "127.0.3.2",
+    "127.0.3.3",
+    "127.0.0.1",
+];
+/// The longest gap between two acknowledged writes while a leader dies: the promise is 1 s, and the cores are shared.
+const GAP: f64 = 3.0;
 
-/// The commands of the chapter, continued lines joined.
-fn commands() -> Vec<String> {
-    let chapter = README.split(CHAPTER).nth(1).expect("the chapter is there");
+/// The commands of a chapter, continued lines joined.
+fn commands(chapter: &str) -> Vec<String> {
+    let chapter = README.split(chapter).nth(1).expect("the chapter is there");
     let chapter = chapter.split("\n## ").next().unwrap();
     let blocks = chapter.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let joined = blocks.map(|block| block.replace("\\\n", " ")).collect::<String>();
@@ -43,6 +56,19 @@ struct Terminals {
 }
 
 impl Terminals {
+    /// Terminals, and the commands of a chapter with a folder and addresses that are free here.
+    fn open(name: &str, chapter: &str) -> (Self, Vec<String>) {
+        let mesh = Mesh::new(name);
+        let folder = mesh.path("cw").display().to_string();
+        let mine: Vec<Ipv4Addr> = ADDRESSES.iter().map(|_| loopback()).collect();
+        let here = |line: String| {
+            let line = line.replace("/tmp/cw", &folder);
+            ADDRESSES.iter().zip(&mine).fold(line, |line, (old, new)| line.replace(old, &new.to_string()))
+        };
+        let commands = commands(chapter).into_iter().map(here).collect();
+        (Self { running: Vec::new(), mesh, said: Vec::new() }, commands)
+    }
+
     fn shell(&self, line: &str) -> Process {
         let name = format!("command-{}", self.running.len() + self.said.len());
         Process::shell(self.mesh.dir(), &name, line)
@@ -85,17 +111,7 @@ fn two_clusters_by_hand_work_as_they_are_written() {
     if let Some(missing) = PROGRAMS.iter().find(|program| !is_there(program)) {
         return skip(NAME, &format!("there is no {missing}"));
     }
-    let mesh = Mesh::new("readme");
-    let folder = mesh.path("cw").display().to_string();
-    let mine: Vec<Ipv4Addr> = ADDRESSES.iter().map(|_| loopback()).collect();
-    let mut terminals = Terminals { mesh, running: Vec::new(), said: Vec::new() };
-    let commands: Vec<String> = commands()
-        .into_iter()
-        .map(|line| {
-            let line = line.replace("/tmp/cw", &folder);
-            ADDRESSES.iter().zip(&mine).fold(line, |line, (old, new)| line.replace(old, &new.to_string()))
-        })
-        .collect();
+    let (mut terminals, commands) = Terminals::open("readme", TWO_CLUSTERS);
     assert!(commands.len() >= 11, "{commands:?}");
     for line in &commands {
         terminals.type_in(line);
@@ -123,5 +139,70 @@ fn two_clusters_by_hand_work_as_they_are_written() {
         let before = terminals.said.len();
         terminals.type_in(curl);
         assert!(terminals.said[before].1.contains("Directory listing for /"));
+    }
+}
+
+/// The writes that the loop says were acknowledged: when, and what.
+fn acknowledged(log: &str) -> Vec<(f64, String)> {
+    let line = |line: &str| {
+        let (at, service) = line.split_once(' ')?;
+        Some((at.parse().ok()?, service.to_owned())).filter(|_| service.ends_with(".loop"))
+    };
+    log.lines().filter_map(line).collect()
+}
+
+#[test]
+fn three_gateways_survive_their_leader_as_it_is_written() {
+    const NAME: &str = "readme::three_gateways_survive_their_leader_as_it_is_written";
+    if let Some(missing) = ["sh", "date", "cat", "sleep"].iter().find(|program| !is_there(program)) {
+        return skip(NAME, &format!("there is no {missing}"));
+    }
+    let (mut terminals, commands) = Terminals::open("readme-three", THREE_GATEWAYS);
+    let [first, second, third, list, watch, write, kill] = &commands[..] else { panic!("{commands:?}") };
+    for line in [first, second, third] {
+        terminals.type_in(line);
+    }
+    // "Those that join vote a second or two later"
+    let voters = terminals.mesh.wait_voters("fra", 3);
+    assert_eq!(voters.len(), 3, "{voters:?}");
+    terminals.type_in(list);
+    let listed = terminals.said("causeway gateways");
+    let (leads, votes) = (listed.matches(" leader ").count(), listed.matches(" voter ").count());
+    assert_eq!((leads, votes), (1, 2), "{listed}");
+
+    let watching = terminals.shell(&format!("exec {watch}"));
+    terminals.running.push(watching);
+    let mut writing = terminals.shell(write);
+    let writes = |writing: &Process, count: usize| {
+        wait_until(SOON, &format!("{count} writes are acknowledged"), || {
+            acknowledged(&writing.log()).len() >= count
+        });
+    };
+    writes(&writing, 10);
+    terminals.type_in(kill);
+    let before = acknowledged(&writing.log()).len();
+    writes(&writing, before + 15);
+    writing.kill();
+    let done = acknowledged(&writing.log());
+    let gap = done.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
+    println!("{} writes, the longest gap between two is {gap:.3} s\n{}", done.len(), writing.log());
+    assert!(gap < GAP, "no write was acknowledged for {gap} s");
+
+    // "Start the first one again with the same command"
+    terminals.type_in(first);
+    for context in ["fra", "fra-2", "fra-3"] {
+        wait_until(SOON, &format!("{context} has every acknowledged write"), || {
+            let there = terminals.mesh.ok(&["services", "--all", "-o", "name", "--context", context]);
+            done.iter().all(|(_, service)| there.lines().any(|line| line == service))
+        });
+    }
+    // each change is shown once, and the gateway that died does not show
+    let shown = |log: &str, service: &str| {
+        log.lines().filter(|line| line.split_whitespace().nth(1) == Some(service)).count()
+    };
+    let watching = &terminals.running[3];
+    for (_, service) in &done {
+        wait_until(SOON, &format!("{service} is shown"), || shown(&watching.log(), service) > 0);
+        assert_eq!(shown(&watching.log(), service), 1, "{service} in\n{}", watching.log());
     }
 }
