@@ -126,7 +126,11 @@ async fn talk(
 ) -> End {
     // before anything is read, so that no change is missed
     let changes = hub.changes();
-    let Some((mut open, have)) = Open::new(hub, peer) else { return End::Removed };
+    let Some((mut open, have)) = Open::new(hub, peer) else {
+        // a link that was made a moment ago may not be known everywhere here; the peer must not take it for removed
+        let stands = hub.catalog().link_by_id(peer.cluster.id).is_some();
+        return if stands { End::Confused } else { End::Removed };
+    };
     let hello = match greet(hub, peer, have, &queue, &mut frames).await {
         Ok(hello) => hello,
         Err(end) => return end,

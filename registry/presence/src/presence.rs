@@ -11,7 +11,7 @@ use crate::replica::Room;
 use crate::view::View;
 use crate::{Counters, Event, Incarnation, Message, MessageError, PresenceConfig, Row, RowError};
 use causeway_model::{Health, NodeId, Revision, ServiceName, WorkloadId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::Instant;
 
@@ -30,6 +30,9 @@ pub struct Presence {
     config: PresenceConfig,
     own: OwnTable,
     leases: Leases,
+    /// Local workloads whose leases ran out while their control connections stood: they count as gone, and are back when they are
+    /// heard of again. A process that was stopped, or a machine that was paused, comes back like this.
+    lapsed: HashMap<WorkloadId, Row>,
     peers: BTreeMap<NodeId, Peer>,
     view: View,
     counters: Counters,
@@ -50,6 +53,7 @@ impl Presence {
             node,
             own: OwnTable::new(incarnation, &config),
             leases: Leases::new(config.lease, now),
+            lapsed: HashMap::new(),
             peers: BTreeMap::new(),
             view,
             counters: Counters::default(),
@@ -86,19 +90,35 @@ impl Presence {
         if let Some(own) = self.own.get(workload) {
             row.keep_trust_of(own);
         }
+        self.lapsed.remove(&workload);
         self.leases.grant(now, workload);
         self.update(Row { attached: true, ..row });
         Ok(())
     }
 
-    /// A probe or control traffic of a workload arrived. Constant time; nothing happens if it is not attached here.
+    /// A probe or control traffic of a workload arrived. Constant time, unless it brings the workload back; nothing happens if it is
+    /// not attached here.
     pub fn handle_seen(&mut self, now: Instant, workload: WorkloadId) {
-        self.leases.renew(now, workload);
+        if !self.leases.renew(now, workload) {
+            self.bring_back(now, workload);
+        }
+    }
+
+    /// A workload that counted as gone although its control connection stands is heard of again.
+    fn bring_back(&mut self, now: Instant, workload: WorkloadId) {
+        let Some(row) = self.lapsed.remove(&workload) else { return };
+        self.at(now);
+        let room = self.own.len() < self.config.max_rows_per_gateway;
+        if room && !self.view.belongs_to_another(workload, &row.identity) {
+            self.leases.grant(now, workload);
+            self.update(row);
+        }
     }
 
     /// A local workload said goodbye: this gateway stops vouching for it at once.
     pub fn handle_goodbye(&mut self, now: Instant, workload: WorkloadId) {
         self.at(now);
+        self.lapsed.remove(&workload);
         self.leases.end(workload);
         self.withdraw(workload);
     }
@@ -106,6 +126,7 @@ impl Presence {
     /// The last control connection of a local workload was lost. Its row stays while its probes keep the lease.
     pub fn handle_detach(&mut self, now: Instant, workload: WorkloadId) {
         self.at(now);
+        self.lapsed.remove(&workload);
         if let Some(row) = self.own.get(workload) {
             self.update(Row { attached: false, ..Row::clone(row) });
         }
@@ -120,7 +141,7 @@ impl Presence {
         health: Health,
     ) {
         self.at(now);
-        self.leases.renew(now, workload);
+        self.handle_seen(now, workload);
         let Some(row) = self.own.get(workload) else { return };
         let mut row = Row::clone(row);
         if let Some(served) = row.services.iter_mut().find(|served| served.name == *service) {
@@ -225,6 +246,9 @@ impl Presence {
         self.at(now);
         while let Some(workload) = self.leases.expire(now) {
             self.counters.expired_leases += 1;
+            if let Some(row) = self.own.get(workload).filter(|row| row.attached) {
+                self.lapsed.insert(workload, Row::clone(row));
+            }
             self.withdraw(workload);
         }
         for peer in self.peers.values_mut() {

@@ -83,8 +83,6 @@ fn a_silent_workload_is_gone_after_its_lease_and_a_heard_one_stays() {
     assert_eq!(of_workloads(&mut core), [Event::Gone(WorkloadId(2))]);
     assert!(core.is_alive(WorkloadId(1)));
     assert_eq!(core.counters().expired_leases, 1);
-    core.handle_seen(start + ms(1600), WorkloadId(2));
-    assert!(!core.is_alive(WorkloadId(2)));
 }
 
 #[test]
@@ -390,4 +388,30 @@ proptest! {
             prop_assert_eq!(core.counts(&a_b), (serving, core.endpoints(&a_b).count()));
         }
     }
+}
+
+#[test]
+fn a_workload_that_was_stopped_for_a_while_is_back_when_it_is_heard_of_again() {
+    let start = Instant::now();
+    let mut a = core(A, start);
+    for workload in 1..=3 {
+        a.handle_attach(start, row(workload, &["web.shop"])).unwrap();
+    }
+    a.handle_detach(start, WorkloadId(3));
+    advance(&mut a, start + ms(2_000));
+    assert_eq!(a.workload_count(), 0, "silent for too long");
+    let later = start + ms(2_500);
+    a.handle_health(later, WorkloadId(1), &"web.shop".parse().unwrap(), Health::Draining);
+    a.handle_seen(later, WorkloadId(2));
+    a.handle_seen(later, WorkloadId(3));
+    assert!(a.is_alive(WorkloadId(1)) && a.is_alive(WorkloadId(2)));
+    assert!(!a.is_alive(WorkloadId(3)), "it has no control connection");
+    assert_eq!(a.get(WorkloadId(1)).unwrap().row.services[0].health, Health::Draining);
+    // gone for good: the connection ends meanwhile, or it says goodbye
+    advance(&mut a, later + ms(2_000));
+    a.handle_detach(later + ms(2_000), WorkloadId(1));
+    a.handle_goodbye(later + ms(2_000), WorkloadId(2));
+    a.handle_seen(later + ms(2_100), WorkloadId(1));
+    a.handle_seen(later + ms(2_100), WorkloadId(2));
+    assert_eq!((a.workload_count(), a.lapsed.len()), (0, 0));
 }
