@@ -60,6 +60,12 @@ pub(crate) enum Failure {
         /// What happened.
         text: String,
     },
+    /// Nothing at all is heard of a peer whose connection stands.
+    #[error("nothing is heard of {endpoint} on the connection to it, another one is tried")]
+    Silent {
+        /// The peer.
+        endpoint: String,
+    },
     /// The peer refused the stream.
     #[error("{endpoint} refused: {}", refusal(*code))]
     Refused {
@@ -102,6 +108,7 @@ impl Failure {
             Self::WrongIdentity { .. } => CloseCode::WrongIdentity.reason(),
             Self::Connection { reason, .. } => reason,
             Self::Refused { code, .. } => CloseCode::from_code(*code).map_or("refused", CloseCode::reason),
+            Self::Silent { .. } => "silent",
             Self::Timeout { .. } => "connect-timeout",
             Self::ClientGone => CloseCode::TcpReset.reason(),
             Self::Overloaded { .. } => CloseCode::Overloaded.reason(),

@@ -185,8 +185,11 @@ impl Outbound {
         for attempt in 1..=ATTEMPTS {
             let Some((way, protocol)) = self.next(route, &tried) else { break };
             let target = way.target();
-            // where a gateway picks, it may pick another endpoint the next time
-            if !matches!(&way, Way::Dial(dial) if matches!(dial.target, Target::Service(..))) {
+            // where a gateway picks, it may pick another endpoint the next time; where a connection is in doubt, it may be
+            // replaced, or answer, until the deadline
+            let again = matches!(&way, Way::Dial(dial) if matches!(dial.target, Target::Service(..)))
+                || self.pool.is_doubtful(target);
+            if !again {
                 tried.push(target);
             }
             if attempt > 1 {
@@ -205,11 +208,20 @@ impl Outbound {
             // it stands now, so another attempt by the service would lead to the same peer
             tried.extend([target, Target::Endpoint(peer.cluster, peer.instance)]);
             let header = open::header(&route.spec.service, route.spec.port, protocol, millis_until(deadline));
-            let opened = timeout_at(deadline, open::open(&peer, &header, tcp, said, &access.meter)).await;
+            let may_leave = attempt < ATTEMPTS;
+            let opening = open::open(&peer, &header, tcp, said, &access.meter, may_leave);
+            let opened = timeout_at(deadline, opening).await;
             match opened {
                 Ok(Ok(opened)) => {
                     self.pool.proved(target);
                     return Ok(opened);
+                }
+                Ok(Err(Attempt { failure: failure @ Failure::Silent { .. }, .. })) => {
+                    // the next attempt replaces the connection
+                    tried.retain(|tried| {
+                        *tried != target && *tried != Target::Endpoint(peer.cluster, peer.instance)
+                    });
+                    last = Some(failure);
                 }
                 Ok(Err(Attempt { failure, harmless: true })) => {
                     self.pool.cool(target);
@@ -308,7 +320,12 @@ impl Outbound {
         let view = route.view.borrow();
         let offers = || view.iter().flat_map(|view| &view.offers);
         let unreachable = |failure: &Failure| {
-            matches!(failure, Failure::Timeout { .. } | Failure::Connection { reason: "timed-out", .. })
+            matches!(
+                failure,
+                Failure::Timeout { .. }
+                    | Failure::Silent { .. }
+                    | Failure::Connection { reason: "timed-out", .. }
+            )
         };
         match last {
             Some(failure) if unreachable(&failure) && !*self.gateways.borrow() => {

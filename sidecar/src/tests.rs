@@ -1,6 +1,7 @@
 //! Two sidecars and what lies between them, on loopback: real QUIC, with a forwarder in place of gateways.
 
 mod believed;
+mod doubt;
 mod endings;
 mod limits;
 mod mesh;

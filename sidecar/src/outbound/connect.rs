@@ -63,15 +63,17 @@ pub(crate) struct Connector {
     pub(crate) tasks: Tasks,
     /// How long a handshake may take.
     pub(crate) timeout: Duration,
+    /// How often something is sent on a connection at least.
+    pub(crate) keep_alive: Duration,
 }
 
 impl Connector {
-    /// A connection to `dial`, with what its peer said of itself.
+    /// A connection to `dial`, with what its peer said of itself. The handshake may take no longer than `most`.
     ///
     /// # Errors
     /// Why there is none; the connection, if there was one, is closed.
-    pub(crate) async fn connect(&self, dial: &Dial) -> Result<(Peer, DataHello), Failure> {
-        let result = self.attempt(dial).await;
+    pub(crate) async fn connect(&self, dial: &Dial, most: Duration) -> Result<(Peer, DataHello), Failure> {
+        let result = self.attempt(dial, most).await;
         if let (Err(_), Target::Endpoint(cluster, instance)) = (&result, dial.target)
             && cluster == self.membership.cluster
         {
@@ -80,12 +82,12 @@ impl Connector {
         result
     }
 
-    async fn attempt(&self, dial: &Dial) -> Result<(Peer, DataHello), Failure> {
+    async fn attempt(&self, dial: &Dial, most: Duration) -> Result<(Peer, DataHello), Failure> {
         let began = Instant::now();
         let limit = match dial.target {
-            Target::Endpoint(..) => self.timeout,
+            Target::Endpoint(..) => self.timeout.min(most),
             // the next attempt may be given another endpoint, so it pays to give one up that does not answer
-            Target::Service(..) => self.timeout.min(FIRST_CONTACT),
+            Target::Service(..) => self.timeout.min(FIRST_CONTACT).min(most),
         };
         // half of the slack, so that this side makes a new connection before the other refuses streams
         let own = self.membership.svid.current().not_after() + CLOCK_SLACK / 2;

@@ -12,6 +12,7 @@ use causeway_model::{Protocol, ServiceName};
 use causeway_transport::{FrameError, close_reason, close_reason_text};
 use causeway_wire::data::{DataMessage, MAX_STREAM_HEADER, StreamAnswer, StreamHeader};
 use causeway_wire::{CloseCode, Message};
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::io::Interest;
@@ -57,16 +58,23 @@ pub(crate) struct Attempt {
     pub(crate) harmless: bool,
 }
 
-/// Opens a stream to `peer` for `header` and sends what the application says, until the peer has answered.
+/// Opens a stream to `peer` for `header` and sends what the application says, until the peer has answered. If `may_leave`, it
+/// gives up a connection that comes in doubt, unless the application said something already: that must not be said twice.
 pub(crate) async fn open(
     peer: &Arc<Peer>,
     header: &StreamHeader,
     tcp: &TcpStream,
     said: &mut Said,
     meter: &Meter,
+    may_leave: bool,
 ) -> Result<Opened, Attempt> {
     let lease = peer.lease();
-    let halves = peer.connection.open_bi().await.map_err(|error| Attempt {
+    let opened = tokio::select! {
+        opened = peer.connection.open_bi() => opened,
+        // there is no room for another stream, and nobody who could make it
+        () = peer.doubt(true), if may_leave => return Err(silent(peer)),
+    };
+    let halves = opened.map_err(|error| Attempt {
         failure: lost(peer, close_reason(&error), close_reason_text(&error)),
         harmless: true,
     })?;
@@ -76,18 +84,21 @@ pub(crate) async fn open(
         harmless: true,
     })?;
     let mut rest: Vec<Bytes> = std::iter::once(frame).chain(said.chunks.iter().cloned()).collect();
-    let answer = talk(&mut stream, &mut rest, tcp, said, meter).await?;
+    peer.ask();
+    let leave = may_leave.then_some(&**peer);
+    let answer = talk(&mut stream, &mut rest, (tcp, meter), said, leave).await?;
     judge(peer, answer, said).map(|()| Opened { stream, lease, rest })
 }
 
 /// Says `rest` and what the application adds to it, until the peer answers; what is left of `rest` then is still to be said.
-/// Every wait is cancel safe: the answer may come at any moment, and no byte may be lost by it.
+/// Every wait is cancel safe: the answer may come at any moment, and no byte may be lost by it. It gives `leave` up when that
+/// is in doubt.
 async fn talk(
     stream: &mut Stream,
     rest: &mut Vec<Bytes>,
-    tcp: &TcpStream,
+    (tcp, meter): (&TcpStream, &Meter),
     said: &mut Said,
-    meter: &Meter,
+    leave: Option<&Peer>,
 ) -> Result<Result<DataMessage, FrameError>, Attempt> {
     let (send, recv) = stream.halves();
     let mut answer = pin!(read_frame::<DataMessage>(recv, MAX_STREAM_HEADER));
@@ -108,6 +119,7 @@ async fn talk(
                     rest.push(chunk);
                 }
             }
+            attempt = in_doubt(leave), if said.bytes == 0 => return Err(attempt),
             // nobody reads the connection while the peer does not listen, so only this tells its reset
             _ = tcp.ready(Interest::ERROR) => return Err(client_gone()),
         }
@@ -116,6 +128,17 @@ async fn talk(
             let _ = send.finish();
         }
     }
+}
+
+/// Waits until `peer` is in doubt, if there is one.
+async fn in_doubt(peer: Option<&Peer>) -> Attempt {
+    let Some(peer) = peer else { return pending().await };
+    peer.doubt(true).await;
+    silent(peer)
+}
+
+fn silent(peer: &Peer) -> Attempt {
+    Attempt { failure: Failure::Silent { endpoint: peer.to_string() }, harmless: true }
 }
 
 fn client_gone() -> Attempt {

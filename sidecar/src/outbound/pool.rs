@@ -1,7 +1,7 @@
 //! One connection to each peer that this sidecar calls.
 //!
-//! Owns that there is one (callers that want the same peer wait for the same attempt), that a dead one is forgotten, and
-//! that a peer which failed is left alone for a while. Which peer to use is chosen elsewhere.
+//! Owns that there is one (callers that want the same peer wait for the same attempt), that a dead one is forgotten, that one
+//! in doubt is replaced, and that a peer which failed is left alone for a while. Which peer to use is chosen elsewhere.
 
 use super::connect::{Connector, Dial};
 use crate::access::Direction;
@@ -10,7 +10,9 @@ use crate::failure::Failure;
 use crate::peer::Peer;
 use causeway_transport::{close, close_reason_text};
 use causeway_wire::CloseCode;
+use causeway_wire::data::DataHello;
 use rustc_hash::FxHashMap;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,20 +27,39 @@ const COOL_MOST: Duration = Duration::from_secs(30);
 /// The most failures that are remembered; beyond it those that are over are dropped.
 const MAX_COOLING: usize = 4096;
 
+/// How long one attempt to replace a connection in doubt may take, and how often one is begun at most.
+const REPLACE: Duration = Duration::from_secs(1);
+
 type Outcome = Option<Result<Arc<Peer>, Failure>>;
 
+#[derive(Clone)]
 enum Slot {
-    Connecting(watch::Receiver<Outcome>),
+    /// An attempt, and the connection in doubt that it is to replace.
+    Connecting(watch::Receiver<Outcome>, Option<Arc<Peer>>),
     Up(Arc<Peer>),
 }
 
 impl Slot {
+    /// Whether a connection stands that is not in doubt, or is being made.
     fn is_alive(&self) -> bool {
         match self {
-            Self::Up(peer) => peer.is_open(),
+            Self::Up(peer) => peer.is_usable(),
             // an attempt whose task was dropped without an outcome is none
-            Self::Connecting(waiting) => waiting.has_changed().is_ok() || waiting.borrow().is_some(),
+            Self::Connecting(waiting, _) => waiting.has_changed().is_ok() || waiting.borrow().is_some(),
         }
+    }
+
+    /// The connection that stands, or did before it came in doubt.
+    fn peer(&self) -> Option<&Arc<Peer>> {
+        match self {
+            Self::Up(peer) => Some(peer),
+            Self::Connecting(_, old) => old.as_ref(),
+        }
+    }
+
+    /// The connection that streams may be opened on.
+    fn usable(&self) -> Option<&Arc<Peer>> {
+        self.peer().filter(|peer| peer.is_usable())
     }
 }
 
@@ -66,12 +87,16 @@ impl Pool {
         Self { connector: Arc::new(connector), state: Arc::default() }
     }
 
-    /// The peer behind `target`, if a connection to it stands.
+    /// The peer behind `target`, if a connection to it stands that is not in doubt.
     pub(crate) fn up(&self, target: Target) -> Option<Arc<Peer>> {
-        match self.lock().slots.get(&target) {
-            Some(Slot::Up(peer)) if peer.is_open() => Some(Arc::clone(peer)),
-            _ => None,
-        }
+        self.lock().slots.get(&target).and_then(Slot::usable).cloned()
+    }
+
+    /// Whether a connection to `target` stands, and is in doubt.
+    pub(crate) fn is_doubtful(&self, target: Target) -> bool {
+        let state = self.lock();
+        let peer = state.slots.get(&target).and_then(Slot::peer);
+        peer.is_some_and(|peer| peer.is_open() && !peer.is_usable())
     }
 
     /// How many streams are open to `target`.
@@ -99,16 +124,20 @@ impl Pool {
         self.lock().slots.get(&target).is_some_and(Slot::is_alive)
     }
 
-    /// The peer of `dial`: connected now, or by an attempt that is shared and goes on when this call is dropped.
+    /// The peer of `dial`: connected now, or by an attempt that is shared and goes on when this call is dropped, or by the
+    /// connection that this attempt would replace, if there is no doubt about it any more.
     ///
     /// # Errors
     /// Why the attempt failed.
     pub(crate) async fn get(&self, dial: Dial) -> Result<Arc<Peer>, Failure> {
-        let mut waiting = match self.begin(dial) {
+        let (mut waiting, old) = match self.begin(dial) {
             Slot::Up(peer) => return Ok(peer),
-            Slot::Connecting(waiting) => waiting,
+            Slot::Connecting(waiting, old) => (waiting, old),
         };
-        let outcome = waiting.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+        let outcome = tokio::select! {
+            outcome = waiting.wait_for(Option::is_some) => outcome.map(|outcome| outcome.clone()),
+            peer = recovered(old) => return Ok(peer),
+        };
         outcome.ok().flatten().unwrap_or(Err(Failure::Connection {
             endpoint: "the peer".to_owned(),
             reason: "going-away",
@@ -124,40 +153,67 @@ impl Pool {
     fn begin(&self, dial: Dial) -> Slot {
         let target = dial.target;
         let mut state = self.lock();
-        match state.slots.get(&target) {
-            Some(Slot::Up(peer)) if peer.is_open() => return Slot::Up(Arc::clone(peer)),
-            Some(slot @ Slot::Connecting(waiting)) if slot.is_alive() => {
-                return Slot::Connecting(waiting.clone());
-            }
-            _ => {}
+        let slot = state.slots.get(&target);
+        if let Some(peer) = slot.and_then(Slot::usable) {
+            return Slot::Up(Arc::clone(peer));
         }
+        if let Some(slot @ Slot::Connecting(..)) = slot
+            && slot.is_alive()
+        {
+            return slot.clone();
+        }
+        let old = slot.and_then(Slot::peer).filter(|peer| peer.is_open()).cloned();
         let (tell, waiting) = watch::channel(None);
-        state.slots.insert(target, Slot::Connecting(waiting.clone()));
+        let slot = Slot::Connecting(waiting, old.clone());
+        state.slots.insert(target, slot.clone());
         drop(state);
         let pool = self.clone();
-        self.connector.tasks.spawn("peer", async move { pool.run(dial, tell).await });
-        Slot::Connecting(waiting)
+        self.connector.tasks.spawn("peer", async move { pool.run(dial, old, tell).await });
+        slot
+    }
+
+    /// A connection to `dial`, now and again while the one in doubt does not answer and somebody waits for either.
+    async fn replace(
+        &self,
+        dial: &Dial,
+        old: &Peer,
+        tell: &watch::Sender<Outcome>,
+    ) -> Result<(Peer, DataHello), Failure> {
+        loop {
+            let again = tokio::time::Instant::now() + REPLACE;
+            let failure = match self.connector.connect(dial, REPLACE).await {
+                Ok(connected) => return Ok(connected),
+                Err(failure) => failure,
+            };
+            let silent = matches!(failure, Failure::Connection { reason: "timed-out", .. });
+            // the pool itself has one receiver
+            let wanted = tell.receiver_count() > 1;
+            tokio::time::sleep_until(again).await;
+            if !silent || !wanted || !old.is_open() || old.is_usable() {
+                return Err(failure);
+            }
+        }
     }
 
     /// Connects, and then lives as long as the connection.
-    async fn run(&self, dial: Dial, tell: watch::Sender<Outcome>) {
+    async fn run(&self, dial: Dial, old: Option<Arc<Peer>>, tell: watch::Sender<Outcome>) {
         let target = dial.target;
-        let result = self.connector.connect(&dial).await;
+        let result = match &old {
+            Some(old) => self.replace(&dial, old, &tell).await,
+            None => self.connector.connect(&dial, Duration::MAX).await,
+        };
         let (peer, direct) = match result {
             Ok((peer, hello)) => (Arc::new(peer), hello.direct),
             Err(failure) => {
                 self.connector.metrics.connect_failed(failure.reason());
                 tracing::debug!(reason = failure.reason(), %failure, "could not connect to a peer");
-                {
-                    let mut state = self.lock();
-                    state.slots.remove(&target);
-                    state.cool(target, Instant::now());
-                }
+                self.lock().failed(target, old);
                 tell.send_replace(Some(Err(failure)));
                 return;
             }
         };
-        let (used, mine) = self.adopt(target, &peer);
+        let (used, mine) = self.adopt(target, &peer, old.as_ref());
+        drop(old);
         tell.send_replace(Some(Ok(used)));
         if mine {
             self.live(&peer, &direct).await;
@@ -167,21 +223,24 @@ impl Pool {
     }
 
     /// Puts a new connection where it is looked for. A peer that a gateway picked may be one that is connected already: then
-    /// that connection is used, and the new one is not.
-    fn adopt(&self, target: Target, peer: &Arc<Peer>) -> (Arc<Peer>, bool) {
+    /// that connection is used, and the new one is not. `old` is the one in doubt that it replaces.
+    fn adopt(&self, target: Target, peer: &Arc<Peer>, old: Option<&Arc<Peer>>) -> (Arc<Peer>, bool) {
         let own = Target::Endpoint(peer.cluster, peer.instance);
         let mut state = self.lock();
         state.cooling.remove(&target);
-        let mut used = Arc::clone(peer);
+        let (mut used, mut replaced) = (Arc::clone(peer), None);
         if target != own {
             match state.slots.get(&own) {
-                Some(Slot::Up(other)) if other.is_open() => used = Arc::clone(other),
+                Some(Slot::Up(other)) if other.is_usable() => used = Arc::clone(other),
                 // whoever waits for that attempt is told by it
-                Some(Slot::Connecting(_)) => {}
-                _ => drop(state.slots.insert(own, Slot::Up(Arc::clone(peer)))),
+                Some(Slot::Connecting(..)) => {}
+                _ => replaced = state.slots.insert(own, Slot::Up(Arc::clone(peer))),
             }
         }
         state.slots.insert(target, Slot::Up(Arc::clone(&used)));
+        for old in old.into_iter().chain(replaced.as_ref().and_then(Slot::peer)) {
+            state.supersede(old, &used);
+        }
         let mine = Arc::ptr_eq(&used, peer);
         (used, mine)
     }
@@ -190,7 +249,11 @@ impl Pool {
         let open = &self.connector.metrics.direction(Direction::Outbound).peers;
         open.inc();
         tracing::debug!(endpoint = %peer, identity = %peer.identity, "connected");
-        let end = peer.supervise(&self.connector.membership, direct, Some(IDLE)).await;
+        let supervised = peer.supervise(&self.connector.membership, direct, Some(IDLE));
+        let end = tokio::select! {
+            end = supervised => end,
+            never = peer.listen(self.connector.keep_alive) => match never {},
+        };
         open.dec();
         tracing::debug!(endpoint = %peer, reason = peer.reason(&end), cause = close_reason_text(&end), "disconnected");
         self.lock().slots.retain(|_, slot| !matches!(slot, Slot::Up(other) if Arc::ptr_eq(other, peer)));
@@ -201,7 +264,38 @@ impl Pool {
     }
 }
 
+/// Resolves when there is no doubt about `old` any more.
+async fn recovered(old: Option<Arc<Peer>>) -> Arc<Peer> {
+    let Some(peer) = old else { return pending().await };
+    peer.doubt(false).await;
+    peer
+}
+
 impl State {
+    /// An attempt to connect to `target` failed; the connection that it was to replace stays, if it stands.
+    fn failed(&mut self, target: Target, old: Option<Arc<Peer>>) {
+        match old.filter(|old| old.is_open()) {
+            Some(old) => drop(self.slots.insert(target, Slot::Up(old))),
+            None => drop(self.slots.remove(&target)),
+        }
+        self.cool(target, Instant::now());
+    }
+
+    /// Lets `new` take the place of `old`, which ends with its last stream, unless it is another instance's and still looked for.
+    fn supersede(&mut self, old: &Arc<Peer>, new: &Arc<Peer>) {
+        if (old.cluster, old.instance) == (new.cluster, new.instance) {
+            for slot in self.slots.values_mut() {
+                if matches!(slot, Slot::Up(peer) if Arc::ptr_eq(peer, old)) {
+                    *slot = Slot::Up(Arc::clone(new));
+                }
+            }
+        }
+        let mut left = self.slots.values().filter_map(Slot::peer);
+        if !left.any(|peer| Arc::ptr_eq(peer, old)) {
+            old.supersede();
+        }
+    }
+
     /// Failures while the target cools are of attempts that began before, and say nothing new.
     fn cool(&mut self, target: Target, now: Instant) {
         if self.cooling.get(&target).is_some_and(|cooling| now < cooling.until) {

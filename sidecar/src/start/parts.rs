@@ -106,6 +106,7 @@ impl Parts<'_> {
             metrics: metrics.clone(),
             tasks: self.tasks.clone(),
             timeout: limits.connect_timeout.get(),
+            keep_alive: self.config.transport.keep_alive,
         };
         let chooser = Chooser {
             own: membership.instance,

@@ -144,6 +144,8 @@ struct Tables {
     addrs: HashMap<(ClusterId, WorkloadId), SocketAddr>,
     handles: HashMap<ServiceHandle, WorkloadId>,
     tags: HashMap<u64, WorkloadId>,
+    /// Nothing that QUIC says gets through.
+    cut: bool,
 }
 
 /// Stands for every gateway of every cluster: answers probes and forwards by connection ID.
@@ -184,6 +186,11 @@ impl Forwarder {
         Self { addr, tables, stop }
     }
 
+    /// Drops what QUIC says, or no more; probes are answered all the time.
+    pub(super) fn cut(&self, cut: bool) {
+        self.tables.lock().unwrap().cut = cut;
+    }
+
     /// Lets first contact by `handle` reach `instance`.
     pub(super) fn export(&self, handle: ServiceHandle, instance: u64) {
         self.tables.lock().unwrap().handles.insert(handle, WorkloadId(instance));
@@ -212,6 +219,9 @@ impl Tables {
     }
 
     fn route(&self, bytes: &[u8]) -> Option<SocketAddr> {
+        if self.cut {
+            return None;
+        }
         let cid: Cid = Header::parse(bytes).ok()?.dcid;
         let cluster = cid.cluster()?;
         let instance = match cid.kind()? {
@@ -235,6 +245,11 @@ impl Gone {
 
     pub(super) fn say(&self, cluster: &Cluster, instance: u64) {
         self.token(cluster.facts.id, WorkloadId(instance)).cancel();
+    }
+
+    /// Of an instance that is there again.
+    pub(super) fn back(&self, cluster: &Cluster, instance: u64) {
+        self.0.lock().unwrap().remove(&(cluster.facts.id, WorkloadId(instance)));
     }
 }
 
@@ -349,6 +364,7 @@ impl Setup<'_> {
             metrics: metrics.clone(),
             tasks: tasks.clone(),
             timeout: config.limits.connect_timeout.get(),
+            keep_alive: config.transport.keep_alive,
         };
         let pool = Pool::new(connector);
         let outbound = Arc::new(Outbound {
