@@ -82,6 +82,8 @@ async fn tend(hub: &Hub, catalog: &Catalog) -> Result<(), ProposeError> {
     }
     match choose_voters(&voters, &candidates) {
         Some(chosen) => set_voters(hub, chosen).await,
+        // the leader that began a change died half-way: the old voters would count for ever
+        None if hub.registry.is_changing_voters() => set_voters(hub, voters).await,
         None => Ok(()),
     }
 }
@@ -125,7 +127,7 @@ fn candidates(hub: &Hub, catalog: &Catalog) -> Vec<Candidate> {
             alive,
             draining: catalog.is_draining(node),
             behind,
-            zone: gateway.locality.zone.clone(),
+            zone: format!("{}/{}", gateway.locality.region, gateway.locality.zone),
             dead_for,
         }
     };

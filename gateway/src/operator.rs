@@ -6,7 +6,7 @@ use crate::config::GatewayConfig;
 use crate::context::{ContextError, ContextFile, MAX_ALSO, context_dir, context_path};
 use crate::hub::Hub;
 use causeway_identity::{KeyPair, certificate_pem, web_server_config};
-use causeway_model::{GatewayRole, HostPort};
+use causeway_model::{GatewayRole, HostPort, Revision};
 use causeway_runtime::{bind_tcp, serve_https};
 use rustls::ServerConfig;
 use std::collections::BTreeSet;
@@ -39,11 +39,13 @@ pub(crate) fn serve(
         // set once, by the one start of this gateway
         let _ = hub.admin.set(HostPort::from(local));
     }
+    // before the certificate is made, so that no change is missed
+    let signed_by = signer(hub);
     let (tls, reloads) = watch::channel(certified(hub, local)?);
     let router = admin::router(hub.clone(), credential.clone());
     hub.tasks.spawn_critical("admin API", serve_https(listener, reloads, router, hub.tasks.token()));
     let context = Context::of(hub, config, local, credential);
-    hub.tasks.spawn_critical("operator access", keep(hub.clone(), local, tls, context));
+    hub.tasks.spawn_critical("operator access", keep(hub.clone(), local, (tls, signed_by), context));
     Ok(Some(local))
 }
 
@@ -55,24 +57,32 @@ fn certified(hub: &Hub, local: SocketAddr) -> anyhow::Result<Arc<ServerConfig>> 
     Ok(web_server_config(chain, &key)?)
 }
 
+/// The certificate in use, and since which revision its signer signs.
+type Certified = (watch::Sender<Arc<ServerConfig>>, Option<Revision>);
+
+/// The revision since which the root signs that does.
+fn signer(hub: &Hub) -> Option<Revision> {
+    hub.catalog().cluster().map(|cluster| cluster.ca.activated)
+}
+
 /// Follows the roots and the other gateways until the process stops.
-async fn keep(hub: Hub, local: SocketAddr, tls: watch::Sender<Arc<ServerConfig>>, mut context: Context) {
+async fn keep(hub: Hub, local: SocketAddr, (tls, mut signed_by): Certified, mut context: Context) {
     let stop = hub.tasks.token();
-    let signer = |hub: &Hub| hub.catalog().cluster().map(|cluster| cluster.ca.activated);
-    let (mut signed_by, mut signed) = (signer(&hub), Instant::now());
+    let mut signed = Instant::now();
     loop {
         context.write_if_changed(&hub);
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             () = stop.cancelled() => return,
         }
-        if signer(&hub) == signed_by && signed.elapsed() < WEB_AGAIN {
+        let signs = signer(&hub);
+        if signs == signed_by && signed.elapsed() < WEB_AGAIN {
             continue;
         }
         match certified(&hub, local) {
             Ok(config) => {
                 tls.send_replace(config);
-                (signed_by, signed) = (signer(&hub), Instant::now());
+                (signed_by, signed) = (signs, Instant::now());
                 tracing::info!("the admin API has a new certificate");
             }
             Err(error) => tracing::warn!("the admin API keeps its certificate for now: {error}"),
@@ -118,7 +128,8 @@ impl Context {
         let wanted = self.wanted(hub);
         // a gateway that is away for a moment stays in it
         let known = self.written.as_ref().is_some_and(|written| {
-            written.ca == wanted.ca && wanted.also.iter().all(|url| written.also.contains(url))
+            let full = written.also.len() >= MAX_ALSO;
+            written.ca == wanted.ca && (full || wanted.also.iter().all(|url| written.also.contains(url)))
         });
         if known {
             return;
@@ -154,8 +165,10 @@ fn keep_other(path: &Path, context: &mut ContextFile) -> Result<(), ContextError
     // the credential is the cluster's; the roots change in a rotation
     if old.credential == context.credential {
         let others = old.also.into_iter().chain([old.admin]).filter(|url| *url != context.admin);
-        let all: BTreeSet<String> = context.also.drain(..).chain(others).collect();
-        context.also = all.into_iter().take(MAX_ALSO).collect();
+        // those that live first
+        let mut seen = BTreeSet::new();
+        let all = context.also.drain(..).chain(others).filter(|url| seen.insert(url.clone()));
+        context.also = all.take(MAX_ALSO).collect();
         return Ok(());
     }
     let kept = path.with_extension("toml.old");
@@ -183,7 +196,7 @@ mod tests {
         let (_, first) = write(path.clone(), context("https://a:1", "iad", &[])).unwrap();
         assert_eq!(ContextFile::read(&path).unwrap(), first);
         let (_, second) = write(path.clone(), context("https://b:1", "iad", &["https://c:1"])).unwrap();
-        assert_eq!(second.also, ["https://a:1", "https://c:1"]);
+        assert_eq!(second.also, ["https://c:1", "https://a:1"]);
         let (_, third) = write(path.clone(), context("https://z:1", "phx", &[])).unwrap();
         assert_eq!((third.also.len(), ContextFile::read(&path).unwrap()), (0, third));
         assert_eq!(ContextFile::read(&path.with_extension("toml.old")).unwrap(), second);

@@ -7,7 +7,7 @@
 use crate::node::{Files, NodeError, NodeFile, encode_roots, seal_context};
 use causeway_identity::{CaKey, ClusterCa, GATEWAY_SVID_TTL, IdentityError, KeyPair, SealKey, Sealed, Svid};
 use causeway_model::{ClusterName, GatewayFacts, GatewayRole, NodeId, Revision, SpiffeId};
-use causeway_store::{Backup, BackupError, REVISION_GAP, StoreConfig, StoreError};
+use causeway_store::{Backup, BackupError, StoreConfig, StoreError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -116,17 +116,19 @@ pub fn restore(
         link_addrs: Vec::new(),
     };
     catalog.replace_gateways(facts.clone(), causeway_runtime::clock::unix_now());
-    let restored = Restored {
+    let mut restored = Restored {
         cluster: backup.cluster.clone(),
         node,
         revision: backup.revision,
-        continues_after: Revision(backup.revision.0.saturating_add(REVISION_GAP)),
+        continues_after: Revision(0),
         created_at: backup.created_at,
         removed,
     };
     let registry = files.registry_dir();
     causeway_runtime::files::create_private_dir(&registry).map_err(NodeError::from)?;
-    causeway_store::restore(&StoreConfig::new(registry, node), backup, catalog)?;
+    let now = causeway_runtime::clock::unix_now();
+    restored.continues_after =
+        causeway_store::restore(&StoreConfig::new(registry, node), backup, catalog, now)?;
     files.save_identity(&svid)?;
     if let Some(seal) = &seal {
         files.save_seal(seal)?;

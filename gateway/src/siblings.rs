@@ -86,7 +86,12 @@ impl Siblings {
     }
 
     /// Whether every gateway that speaks, with its sidecars, trusts whom the registry said to trust at `revision`.
-    pub(crate) fn have_taken(&self, now: Instant, revision: Revision) -> bool {
+    pub(crate) fn have_taken(&self, now: Instant, revision: Revision, members: &BTreeSet<NodeId>) -> bool {
+        // who was not heard yet, and not given up either, may lack it
+        let awaited = |node: &NodeId| !self.heard.contains_key(node) && self.dead_for(now, *node).is_none();
+        if members.iter().any(awaited) {
+            return false;
+        }
         self.alive(now).all(|status| {
             status.revision >= revision && status.least_bundle.is_none_or(|least| least >= revision)
         })
@@ -143,15 +148,15 @@ mod tests {
     fn who_falls_silent_is_dead_and_holds_nothing_up() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let mut siblings = Siblings::new(start);
+        let (mut siblings, none) = (Siblings::new(start), BTreeSet::new());
         assert_eq!(siblings.dead_for(at(1_999), NodeId(2)), None, "it has not had its time yet");
         assert_eq!(siblings.dead_for(at(2_000), NodeId(2)), Some(Duration::from_secs(2)));
         siblings.handle_status(at(2_500), NodeId(2), status(5, Some(4), 1, &[1, 2]));
         assert_eq!(siblings.dead_for(at(3_000), NodeId(2)), None);
-        assert!(!siblings.have_taken(at(3_000), Revision(5)), "a sidecar of it has not");
-        assert!(siblings.have_taken(at(3_000), Revision(4)));
+        assert!(!siblings.have_taken(at(3_000), Revision(5), &none), "a sidecar of it has not");
+        assert!(siblings.have_taken(at(3_000), Revision(4), &none));
         assert_eq!(siblings.roots(at(3_000)), [[1; 8], [2; 8]].into());
-        assert!(siblings.have_taken(at(4_500), Revision(9)), "the dead are asked no more");
+        assert!(siblings.have_taken(at(4_500), Revision(9), &none), "the dead are asked no more");
         assert!(siblings.roots(at(4_500)).is_empty());
         siblings.retain(&BTreeSet::new());
         assert!(siblings.of(at(4_500), NodeId(2)).is_none());
@@ -162,8 +167,12 @@ mod tests {
         let now = Instant::now();
         let mut siblings = Siblings::new(now);
         siblings.handle_status(now, NodeId(2), status(5, None, 1, &[]));
-        assert!(siblings.have_taken(now, Revision(5)));
-        assert!(!siblings.have_taken(now, Revision(6)));
+        let both = [NodeId(2), NodeId(3)].into();
+        assert!(siblings.have_taken(now, Revision(5), &[NodeId(2)].into()));
+        assert!(!siblings.have_taken(now, Revision(6), &[NodeId(2)].into()));
+        assert!(!siblings.have_taken(now, Revision(5), &both), "one is not heard yet");
+        let later = now + Duration::from_secs(2);
+        assert!(siblings.have_taken(later, Revision(5), &both), "it is given up");
     }
 
     #[test]

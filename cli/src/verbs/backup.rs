@@ -62,13 +62,17 @@ impl Backup {
 /// Replaces the file as a whole: one that was cut short would be found out only when it is needed.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
+    name.push(format!(".{}.partial", std::process::id()));
     let partial = PathBuf::from(name);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path)
+    // a new file: one that is there may be readable by others, or lead elsewhere
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let kept = written.and_then(|()| std::fs::rename(&partial, path));
+    if kept.is_err() {
+        // what failed is reported; a part of a backup is of no use
+        let _ = std::fs::remove_file(&partial);
+    }
+    kept
 }
 
 const RESTORE: &str = "\

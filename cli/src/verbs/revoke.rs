@@ -11,6 +11,9 @@ const REVOKE: &str = "\
 Certificates of the subject that were issued until now are refused in this cluster and in every linked one, and connections made \
 with them end within 5 s. Tokens of the identity are revoked, too. A new token gives the identity a new, good certificate.
 
+--workload revokes the key that the workload attached with: of one that has renewed since (16 h after it attached, or in a \
+rotation of roots), revoke the identity.
+
 Examples:
   causeway revoke shop/payments
   causeway revoke spiffe://iad.mesh/ns/shop/sa/payments

@@ -11,7 +11,7 @@ use axum::extract::State;
 use causeway_catalog::{Catalog, DrainGateway, Refusal, RemoveGateway, Revoke};
 use causeway_identity::GATEWAY_SVID_TTL;
 use causeway_model::{GatewayFacts, NodeId, RevokedSubject, SpiffeId};
-use causeway_store::RegistryStatus;
+use causeway_store::{ProposeError, RegistryStatus};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -86,11 +86,34 @@ pub(super) async fn remove(
         // linked clusters are told nothing of removals, and of revocations they are
         let subject = RevokedSubject::Identity(SpiffeId::node(&hub.node.cluster().trust_domain, role, node));
         let ends_at = causeway_runtime::clock::unix_now() + (GATEWAY_SVID_TTL + SLACK).as_secs();
-        change(&hub, &actor, Revoke { subject, ends_at }).await?;
+        hub.tasks.spawn(
+            "revoke a removed gateway",
+            revoke(hub.clone(), actor.0.clone(), Revoke { subject, ends_at }),
+        );
     }
     tracing::warn!(gateway = %node, by = actor.0, "a gateway was removed");
     let left = crate::members::wait_left(&hub, node).await;
     Ok(Json(json!({ "left": left })))
+}
+
+/// Revokes until it is done: the removal stands, and nobody can ask for it again.
+async fn revoke(hub: Hub, by: String, command: Revoke) {
+    let stop = hub.tasks.token();
+    loop {
+        match hub.propose(&by, command.clone()).await {
+            Ok(_) => return,
+            Err(error @ ProposeError::Refused(_)) => {
+                return tracing::error!(reason = error.reason(), "a removed gateway is not revoked: {error}");
+            }
+            Err(error) => {
+                tracing::debug!(reason = error.reason(), "a removed gateway is not revoked yet: {error}")
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = stop.cancelled() => return,
+        }
+    }
 }
 
 /// What a gateway's own facts do not say.

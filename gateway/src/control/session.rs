@@ -216,6 +216,7 @@ impl Session<'_> {
     /// After changes were missed: everything is looked at anew.
     async fn tell_everything(&mut self) -> Result<(), SessionError> {
         self.tell_cluster().await?;
+        self.tell_renew().await?;
         self.tell_exported().await?;
         self.tell_services().await?;
         self.local.check(Instant::now(), |instance| self.hub.is_alive(instance));

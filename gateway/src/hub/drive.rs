@@ -164,6 +164,10 @@ fn believe(hub: &Hub, catalog: &Catalog) {
             }
         })
         .collect();
+    // without its own bundle a gateway would refuse its own cluster
+    if bundles.first().is_none_or(|first| first.trust_domain != hub.node.cluster().trust_domain) {
+        return tracing::error!("the trust bundle of this cluster is not usable; the old ones stay");
+    }
     if let Err(error) = hub.node.bundles().replace_all(bundles) {
         tracing::error!(%error, "the trust bundles of the registry are not usable; the old ones stay");
     }

@@ -78,10 +78,13 @@ impl Hub {
     /// Whether every gateway of this cluster that is alive, with its sidecars, trusts whom the registry said to trust at
     /// `revision`.
     pub(crate) fn have_taken(&self, now: Instant, revision: Revision) -> bool {
-        let taken_here = self.registry.revision() >= revision;
+        // one that is cut off from its cluster cannot speak for it
+        let taken_here = self.registry.status().leader.is_some() && self.registry.revision() >= revision;
+        let own = self.node.id();
         let soft = self.soft();
+        let others = soft.members.iter().copied().filter(|node| *node != own).collect();
         let sidecars = soft.reports.least().is_none_or(|least| least >= revision);
-        taken_here && sidecars && soft.siblings.have_taken(now, revision)
+        taken_here && sidecars && soft.siblings.have_taken(now, revision, &others)
     }
 
     /// The roots that certificates of this cluster's gateways and sidecars chain to, as far as they are alive.

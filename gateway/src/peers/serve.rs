@@ -156,9 +156,12 @@ fn sign(hub: &Hub, ca: &ClusterCa, csr: &[u8], (node, role): Sibling) -> Result<
 
 /// A new SVID of the identity that the caller has, if the registry knows it. Forwarders ask for it; a signing gateway signs its
 /// own, and no answer here keeps it from that.
-fn renew(hub: &Hub, csr: &[u8], caller: Sibling) -> Result<Vec<Vec<u8>>, Refusal> {
+async fn renew(hub: &Hub, csr: &[u8], caller: Sibling) -> Result<Vec<Vec<u8>>, Refusal> {
     let (node, role) = caller;
-    if hub.role_of(node) == Some(role) {
+    // the leader is asked: this replica may not have heard of a removal, which a new SVID would leave behind
+    let current = hub.registry.current().await;
+    let current = current.map_err(|error| refusal(0, error.reason(), error.to_string()))?;
+    if current.gateway(node).map(|gateway| gateway.role) == Some(role) {
         let ca = hub.ca().map_err(|error| refusal(0, "cannot-sign", error.to_string()))?;
         return sign(hub, &ca, csr, caller);
     }
@@ -186,7 +189,7 @@ async fn answer(hub: Hub, caller: Sibling, send: SendStream, receive: RecvStream
             Err(CallError::Refused { reason, message }) => refusal(0, &reason, message).into(),
             Err(error) => refusal(0, error.reason(), error.to_string()).into(),
         },
-        PeerMessage::Renew(RenewGateway { csr }) => match renew(&hub, &csr, caller) {
+        PeerMessage::Renew(RenewGateway { csr }) => match renew(&hub, &csr, caller).await {
             Ok(chain) => GatewayRenewed { chain }.into(),
             Err(refused) => refused.into(),
         },
@@ -300,7 +303,9 @@ async fn read_presence(peers: Peers, hub: Hub, caller: Sibling, receive: RecvStr
                 hub.registry.announce(node, hello.commands);
                 continue;
             }
-            PeerMessage::Status(status) => {
+            PeerMessage::Status(mut status) => {
+                // a forwarder serves no admin API
+                status.admin = status.admin.filter(|_| caller.1 == GatewayRole::Gateway);
                 hub.soft().siblings.handle_status(Instant::now(), node, status);
                 continue;
             }

@@ -65,7 +65,9 @@ impl Bound {
             Self::Gateways => 256,
             Self::Identities => 64,
             Self::TokenServices => 32,
-            Self::Roots | Self::Addresses => 16,
+            // as many as a trust bundle holds: one more would make it unusable
+            Self::Roots => 8,
+            Self::Addresses => 16,
             Self::Epochs => 4,
             Self::Revocations => Revocation::MAX_PER_DOMAIN,
         }

@@ -154,7 +154,7 @@ impl Presence {
     /// changes only where that is news; nothing happens if it is not attached.
     pub fn handle_trust(&mut self, now: Instant, workload: WorkloadId, root: [u8; 8], bundle: Revision) {
         self.at(now);
-        self.leases.renew(now, workload);
+        self.handle_seen(now, workload);
         if let Some(row) = self.own.get(workload).filter(|row| (row.root, row.bundle) != (root, bundle)) {
             self.update(Row { root, bundle, ..Row::clone(row) });
         }

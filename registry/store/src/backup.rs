@@ -27,6 +27,8 @@ const MAGIC: &[u8; 16] = b"CAUSEWAY-BACKUP\n";
 /// How much newer than its backup a restored registry starts: more changes than a cluster makes between two backups, so
 /// that no revision is given out a second time.
 pub const REVISION_GAP: u64 = 1_000_000;
+/// More revisions than a cluster gives out in a second.
+const REVISIONS_A_SECOND: u64 = 1_000;
 
 /// Why a file cannot be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,19 +176,28 @@ impl Backup {
 }
 
 /// Makes a database in the directory of `config`, in which its node is the only voter and which holds `catalog`: that of
-/// `backup`, or one made from it. Its revisions go on [`REVISION_GAP`] after the backup's, so that all are newer than any
-/// that was given out after the backup was taken. Blocks.
+/// `backup`, or one made from it, and returns the revision after which its own begin. They go on [`REVISION_GAP`] after the
+/// backup's and 1,000 further for each second of its age at `now` (in seconds since the Unix epoch), so that all are newer than any
+/// that was given out after the backup was taken, by the lost cluster or by one that was restored from it earlier. Blocks.
 ///
 /// The catalog has to name the node as a gateway, or nobody will find it.
 ///
 /// # Errors
 /// There is a database already, the settings are wrong, or the disk fails: then nothing is left behind that would open.
 #[allow(clippy::needless_pass_by_value, reason = "what was restored is not to be restored again")]
-pub fn restore(config: &StoreConfig, backup: Backup, mut catalog: Catalog) -> Result<(), StoreError> {
+pub fn restore(
+    config: &StoreConfig,
+    backup: Backup,
+    mut catalog: Catalog,
+    now: u64,
+) -> Result<Revision, StoreError> {
     config.raft()?;
-    let at = Revision(backup.revision.0.max(catalog.revision().0).saturating_add(REVISION_GAP));
+    let age = now.saturating_sub(backup.created_at).saturating_mul(REVISIONS_A_SECOND);
+    let newest = backup.revision.0.max(catalog.revision().0);
+    let at = Revision(newest.saturating_add(REVISION_GAP).saturating_add(age));
     catalog.rebase(at);
-    disk::make(&config.dir, config.node, |transaction, disk| fill(transaction, config.node, disk, &catalog))
+    disk::make(&config.dir, config.node, |transaction, disk| fill(transaction, config.node, disk, &catalog))?;
+    Ok(at)
 }
 
 /// As if the node had been alone and taken a snapshot at the catalog's revision.

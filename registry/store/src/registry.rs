@@ -296,6 +296,13 @@ impl Registry {
         metrics.borrow().membership_config.membership().voter_ids().map(NodeId).collect()
     }
 
+    /// Whether a change of the voters was begun and is not complete: majorities of both the old ones and the new ones are needed for
+    /// everything. [`Registry::set_voters`] with the new ones completes it, if the leader that began it is gone.
+    pub fn is_changing_voters(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        metrics.borrow().membership_config.membership().get_joint_config().len() > 1
+    }
+
     fn votes_alone(&self) -> bool {
         self.voters() == BTreeSet::from([self.inner.node])
     }

@@ -24,6 +24,8 @@ const MAX_INSTANCES: usize = 65_536;
 const FACTS_PATIENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether everybody here has taken what the peer said.
 const TAKEN_EVERY: Duration = Duration::from_millis(250);
+/// How often it is said again.
+const TAKEN_AGAIN: Duration = Duration::from_secs(5);
 /// When to try again to record a peer's facts.
 const FACTS_AGAIN: Duration = Duration::from_secs(5);
 
@@ -98,7 +100,8 @@ impl<'h> Ear<'h> {
             *due = now + TAKEN_EVERY;
             if update::is_taken(self.hub, self.peer, facts, now) {
                 voice.facts_taken(facts.revision);
-                self.untaken = None;
+                // said again from time to time: who hears it may be without a leader to record it
+                *due = now + TAKEN_AGAIN;
             }
         }
         if self.facts_due.is_some_and(|due| due <= now) {

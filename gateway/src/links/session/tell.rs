@@ -55,7 +55,7 @@ pub(super) struct Voice<'h> {
     left_out: BTreeSet<ServiceName>,
     digest: Instant,
     facts: Pace,
-    facts_told: Option<(BundleView, Vec<GatewayFacts>, bool)>,
+    facts_told: Option<(BundleView, Vec<GatewayFacts>, bool, Option<Revision>)>,
     uses: Pace,
     uses_told: Option<UseServices>,
     watches: Pace,
@@ -232,14 +232,16 @@ impl<'h> Voice<'h> {
         catalog.cluster()?;
         let paused = catalog.link_by_id(self.peer.cluster.id).is_some_and(|link| link.paused);
         let gateways = told_gateways(catalog.gateways().cloned().collect());
-        let told = (self.hub.own_bundle(&catalog), gateways, paused);
+        // a list of roots that changed back has to be confirmed, too
+        let roots = catalog.cluster().map(|cluster| cluster.ca.roots_changed);
+        let told = (self.hub.own_bundle(&catalog), gateways, paused, roots);
         if told.1.is_empty() {
             return None;
         }
         if self.facts_told.as_ref() == Some(&told) {
             return None;
         }
-        let (bundle, gateways, paused) = told.clone();
+        let (bundle, gateways, paused, _) = told.clone();
         self.facts_told = Some(told);
         Some(Facts { revision: catalog.revision(), bundle, gateways, paused }.into())
     }

@@ -40,8 +40,10 @@ async fn what_was_restored_goes_on_after_every_revision_that_was_given_out() {
     let backup = Backup::read(&bytes).unwrap();
     let (dir, mesh) = (tempfile::tempdir().unwrap(), Arc::new(Mesh::default()));
     let config = StoreConfig::new(dir.path(), NodeId(7));
-    restore(&config, backup.clone(), backup.catalog.clone()).unwrap();
-    let again = restore(&config, backup.clone(), backup.catalog.clone()).unwrap_err();
+    let taken = backup.created_at;
+    let after = restore(&config, backup.clone(), backup.catalog.clone(), taken).unwrap();
+    assert_eq!(after, Revision(backup.revision.0 + REVISION_GAP));
+    let again = restore(&config, backup.clone(), backup.catalog.clone(), taken).unwrap_err();
     assert_eq!(again, StoreError::Exists { path: dir.path().join("registry.redb") });
     assert_eq!(again.reason(), "exists");
 
@@ -82,7 +84,7 @@ async fn a_directory_in_use_is_left_alone() {
     let registry = mesh.open(dir.path(), 1).await;
     let catalog = backup.catalog.clone();
     assert_eq!(
-        restore(&StoreConfig::new(dir.path(), NodeId(1)), backup, catalog).unwrap_err().reason(),
+        restore(&StoreConfig::new(dir.path(), NodeId(1)), backup, catalog, 0).unwrap_err().reason(),
         "exists"
     );
     registry.initialise(init()).await.unwrap();
@@ -120,4 +122,16 @@ async fn every_damage_is_told() {
     assert_eq!(error, BackupError::Newer { what: "backup", found: 2, known: 1 });
     let foreign = [head, &seal(Kind::Snapshot, &*catalog).unwrap()].concat();
     assert_eq!(reason(&foreign), "damaged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_restored_later_is_newer_than_what_was_restored_earlier() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let backup = Backup::read(&taken().await.0).unwrap();
+    let restored = |dir: &tempfile::TempDir, after: u64| {
+        let config = StoreConfig::new(dir.path(), NodeId(9));
+        restore(&config, backup.clone(), backup.catalog.clone(), backup.created_at + after).unwrap()
+    };
+    let (early, late) = (restored(&first, 10), restored(&second, 70));
+    assert_eq!(late.0 - early.0, 60_000, "more than the first one can have given out meanwhile");
 }
