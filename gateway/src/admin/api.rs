@@ -317,7 +317,7 @@ pub struct Link {
     pub merge_namespaces: Vec<String>,
     /// What becomes of the peer's services while the link is silent.
     pub stale: Stale,
-    /// Whether traffic between this peer and others may pass through this cluster.
+    /// Whether traffic between this peer and others may pass through this cluster; always false in this release.
     pub transit: bool,
 }
 
@@ -355,7 +355,7 @@ pub struct LinkPolicy {
     /// What becomes of them while the link is silent.
     #[serde(default)]
     pub stale: Option<Stale>,
-    /// Whether traffic between it and others may pass through this cluster.
+    /// Whether traffic between it and others may pass through this cluster: not in this release, so false.
     #[serde(default)]
     pub transit: Option<bool>,
 }

@@ -6,6 +6,7 @@ use super::api::{Accept, CreatedToken, Invite, Link, LinkGateway, LinkPolicy, Li
 use super::change;
 use super::error::ApiError;
 use super::extract::{Actor, Body, Segment, parse, parse_if, seconds};
+use super::resources::NO_TRANSIT;
 use crate::forwarder::PathStatus;
 use crate::hub::{Hub, Peer};
 use crate::links::{self as linking, PairStatus};
@@ -84,6 +85,9 @@ pub(super) async fn policy(
     };
     let stale = request.stale.map_or(Ok(link.stale), |stale| stale_policy(&stale))?;
     let transit = request.transit.unwrap_or(link.transit);
+    if transit {
+        return Err(ApiError::invalid("transit", NO_TRANSIT));
+    }
     change(&hub, &actor, SetLinkPolicy { cluster: cluster.clone(), merge_namespaces, stale, transit })
         .await?;
     show(State(hub), Segment(cluster.to_string())).await

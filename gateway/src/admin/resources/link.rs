@@ -22,6 +22,9 @@ pub(super) struct LinkKind;
 
 /// Where the token stands.
 const TOKEN: &str = "spec.token";
+/// Why transit is refused.
+pub(in crate::admin) const NO_TRANSIT: &str =
+    "no traffic passes through a third cluster in this release: leave transit out, or false";
 /// What stands for all namespaces.
 const ALL: &str = "*";
 
@@ -36,12 +39,22 @@ pub(super) struct LinkSpec {
     stale: Stale,
     /// Whether services are not shared over it for now.
     paused: bool,
-    /// Whether traffic between this peer and others may pass through this cluster.
+    /// Whether traffic between this peer and others may pass through this cluster: not in this release, so false.
+    #[serde(deserialize_with = "no_transit")]
+    #[schemars(with = "bool")]
     transit: bool,
     /// The token that `causeway link invite` printed in the other cluster. It makes the link where none stands, and is not
     /// looked at afterwards. No answer shows it.
     #[serde(skip_serializing)]
     token: Option<String>,
+}
+
+/// Nothing passes through a third cluster in this release, and what is asked for is not to be taken and then not done.
+fn no_transit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match bool::deserialize(deserializer)? {
+        false => Ok(false),
+        true => Err(serde::de::Error::custom(NO_TRANSIT)),
+    }
 }
 
 /// Where services merge, as documents write it.

@@ -121,8 +121,7 @@ async fn what_is_left_out_has_its_default() {
     let fixture = Fixture::start().await;
     declare(&fixture, "orders.shop:80").await;
     link(&fixture, "phx").await;
-    applied(&fixture, &[doc("Link", "phx", json!({ "paused": true, "transit": true, "stale": "fence" }))])
-        .await;
+    applied(&fixture, &[doc("Link", "phx", json!({ "paused": true, "stale": "fence" }))]).await;
     applied(
         &fixture,
         &[json!({ "apiVersion": "causeway/v1", "kind": "Link", "metadata": { "name": "phx" } })],
@@ -415,4 +414,17 @@ fn schemas_say_what_there_is() {
         (&json!("*"), &json!(false))
     );
     assert_eq!(link["token"]["writeOnly"], json!(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_this_release_does_not_do_is_refused_and_not_taken() {
+    let fixture = Fixture::start().await;
+    link(&fixture, "phx").await;
+    let told = crate::admin::api::check_documents(&[doc("Link", "phx", json!({ "transit": true }))]);
+    assert_eq!(told.len(), 1);
+    assert!(format!("{:?}", told[0]).contains("third cluster"), "{:?}", told[0]);
+    assert!(
+        crate::admin::api::check_documents(&[doc("Link", "phx", json!({ "transit": false }))]).is_empty()
+    );
+    fixture.stop().await;
 }
