@@ -233,22 +233,16 @@ impl Hub {
         self.changes.subscribe()
     }
 
-    /// Tells every session of `change`.
+    /// Tells every session of `change`. One of a service must be in the registry's events, where a watch finds it; of others
+    /// [`tell_services`](Self::tell_services) tells.
     pub(crate) fn tell(&self, change: Change) {
-        match change {
-            Change::Service(service) => self.tell_changed(vec![service]),
-            other => self.send(other),
-        }
-    }
-
-    /// Tells every session that the offers of `services` changed.
-    pub(crate) fn tell_services(&self, services: impl IntoIterator<Item = ServiceName>) {
-        self.tell_changed(services.into_iter().collect());
-    }
-
-    fn send(&self, change: Change) {
         // nobody listens while there is no session
         let _ = self.changes.send(change);
+    }
+
+    /// Tells every session that offers or the liveness of `services` changed, and remembers it.
+    pub(crate) fn tell_services(&self, services: impl IntoIterator<Item = ServiceName>) {
+        self.tell_changed(services.into_iter().collect());
     }
 
     /// Proposes a change to the registry, on behalf of `by`.

@@ -202,7 +202,7 @@ impl Hub {
         names.iter().cloned().for_each(|name| changes.note(name));
         drop(changes);
         for name in names {
-            self.send(Change::Service(name));
+            self.tell(Change::Service(name));
         }
     }
 }

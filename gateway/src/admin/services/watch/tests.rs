@@ -88,6 +88,19 @@ async fn a_watch_that_was_cut_off_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_registry_is_news_once_whoever_else_follows_it() {
+    let gateway = Fixture::start().await;
+    let mut changes = gateway.hub.changes();
+    let mut position = gateway.hub.position();
+    declare(&gateway, "a.shop").await;
+    // by now the gateway's own follower has taken the change in
+    while timeout(SOON, changes.recv()).await.unwrap().unwrap() != Change::Service(name("a.shop")) {}
+    assert_eq!(gateway.hub.news(&mut position), News::These(vec![name("a.shop")]));
+    assert_eq!(gateway.hub.news(&mut position), News::These(Vec::new()));
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_that_nobody_remembers_brings_everything() {
     let gateway = Fixture::start().await;
     declare(&gateway, "a.shop").await;
