@@ -178,6 +178,11 @@ impl Hub {
     pub(crate) fn with_peer<T>(&self, cluster: ClusterId, read: impl FnOnce(&Peer) -> T) -> Option<T> {
         self.soft().peers.get(&cluster).map(read)
     }
+
+    /// From how many linked clusters a snapshot of their exports is on its way.
+    pub(crate) fn fetching(&self, now: Instant) -> usize {
+        self.soft().peers.values().filter(|peer| peer.imports.is_fetching(now)).count()
+    }
 }
 
 /// The exports to `cluster`, by handle: what its link is told.

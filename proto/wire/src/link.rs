@@ -129,9 +129,18 @@ pub struct ExportsDigest {
     pub digest: u64,
 }
 
-/// The listener's copy differs: send everything.
+/// The speaker's copy differs: send everything.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SendSnapshot {}
+
+/// The speaker's copy is what a digest of the listener said of this position: deltas may go on from there, without a snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HaveExports {
+    /// The generation of the numbering.
+    pub epoch: Epoch,
+    /// The revision.
+    pub revision: Revision,
+}
 
 /// The speaker's workloads use these services of the listener, all of them: replaces what it said before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -255,5 +264,7 @@ messages! {
         15 = Heartbeat(Heartbeat),
         /// Which directions work.
         16 = PairReports(PairReports),
+        /// The listener's digest is of what the speaker has.
+        18 = HaveExports(HaveExports),
     }
 }

@@ -140,19 +140,24 @@ impl Exporter {
         }
     }
 
-    /// The frames that bring a peer up to date whose copy ends at `have`: none, a delta if the log reaches back that far,
-    /// or else a snapshot.
-    pub fn hello(&self, have: Option<(Epoch, Revision)>) -> Vec<Exports> {
-        have.filter(|(epoch, _)| *epoch == self.epoch)
-            .and_then(|(_, revision)| self.delta(revision.0))
-            .unwrap_or_else(|| self.snapshot())
+    /// The delta that brings a peer up to date whose copy ends at `have`, of no frame if it is. `None` when the log does not
+    /// reach back that far, or `have` is of another process.
+    pub fn resume(&self, have: (Epoch, Revision)) -> Option<Vec<Exports>> {
+        if have.0 == self.epoch { self.delta(have.1.0) } else { None }
     }
 
-    /// What is to be sent on a connection now; `cursor` then counts it as sent.
+    /// What is to be sent on a connection now; `cursor` then counts it as sent. Nothing to a peer whose copy no delta leads on
+    /// from: it is told a digest, and may have what that adds up to from another gateway, or asks for a snapshot.
     pub fn poll(&self, now: Instant, cursor: &mut ExportCursor) -> Vec<Exports> {
-        let frames = if cursor.take_snapshot_due(now) { self.snapshot() } else { self.hello(cursor.sent()) };
-        cursor.advance(self.position());
-        frames
+        let frames = if cursor.take_snapshot_due(now) {
+            Some(self.snapshot())
+        } else {
+            cursor.sent().and_then(|have| self.resume(have))
+        };
+        if frames.is_some() {
+            cursor.advance(self.position());
+        }
+        frames.unwrap_or_default()
     }
 
     /// What the exports add up to.
@@ -169,7 +174,8 @@ impl Exporter {
         Numbering { epoch: self.epoch, revision: self.revision }
     }
 
-    fn snapshot(&self) -> Vec<Exports> {
+    /// All exports, in parts.
+    pub fn snapshot(&self) -> Vec<Exports> {
         frames::snapshot(self.numbering(), self.exports.values().map(|held| (&held.summary, held.size)))
     }
 

@@ -23,19 +23,23 @@ use causeway_wire::link::{Exports, ExportsDigest, MAX_EXPORTS_PER_FRAME, Snapsho
 use snapshot::{Assembly, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use table::{Ground, Table};
+use table::Ground;
+pub(crate) use table::Table;
 
 /// How long a request for a snapshot may go unanswered before the next one.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long to wait before the offers that the cap kept out are fetched again after room was made.
 const REFILL_AFTER: Duration = Duration::from_secs(30);
+/// The longest that others wait for a snapshot that one gateway sends.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Repairs that do not help are repeated ever more seldom: up to [`ASK_AGAIN`] times two to this power.
 const MAX_FRUITLESS: u32 = 7;
 
 /// What a digest says about our copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestVerdict {
-    /// It is what the speaker has, as far as the cap lets us hold it.
+    /// It is what the speaker has, as far as the cap lets us hold it: the first time on a connection send `HaveExports` with the
+    /// position in the digest.
     InStep,
     /// It differs: send `SendSnapshot`.
     Ask,
@@ -60,6 +64,8 @@ pub(crate) struct Importer {
     table: Table,
     assembly: Option<Assembly>,
     asked: Option<Instant>,
+    /// A snapshot was asked for then, and nothing of it has come.
+    awaited: Option<Instant>,
     fruitless: u32,
 }
 
@@ -73,6 +79,7 @@ impl Importer {
             table: Table::default(),
             assembly: None,
             asked: None,
+            awaited: None,
             fruitless: 0,
         }
     }
@@ -93,8 +100,13 @@ impl Importer {
     }
 
     /// The accepted offers.
-    pub(crate) fn offers(&self) -> &Offers {
+    pub(crate) fn offers(&self) -> &Arc<Offers> {
         self.table.offers()
+    }
+
+    /// Lets the copy have its offers in common with others: `equal` is the same set.
+    pub(crate) fn pool(&mut self, equal: &Arc<Offers>) {
+        self.table.pool(equal);
     }
 
     /// Lets an offer that is here share the memory of an equal one.
@@ -122,6 +134,7 @@ impl Importer {
     /// A new connection to the gateway: a request on an earlier one may be lost.
     pub(crate) fn handle_open(&mut self) {
         self.asked = None;
+        self.awaited = None;
     }
 
     /// A delta or a part of a snapshot. `known` is what other gateways of the peer offer, and `event` counts up.
@@ -197,6 +210,7 @@ impl Importer {
                 return Err(ImportError::EndlessSnapshot(part.index));
             }
         }
+        self.awaited = None;
         let Some(assembly) = &mut self.assembly else { return Ok(CopyChange::default()) };
         assembly.add(now, Ground { rules: &self.rules, known, event }, frame.upserts);
         if !part.last {
@@ -208,11 +222,54 @@ impl Importer {
         Ok(change)
     }
 
-    /// What the speaker's exports add up to.
-    pub(crate) fn handle_digest(&mut self, now: Instant, digest: &ExportsDigest) -> DigestVerdict {
+    /// Whether the copy ends elsewhere than what `digest` is of, and not because that is a late one.
+    pub(crate) fn is_behind(&self, now: Instant, digest: &ExportsDigest) -> bool {
+        let theirs = (digest.epoch, digest.revision);
+        self.have != Some(theirs) && !self.is_late(now, theirs)
+    }
+
+    /// The copy, if it is what `digest` adds up to.
+    pub(crate) fn equals(&self, digest: &ExportsDigest) -> Option<&Table> {
+        let whole = !self.table.is_over_cap() && !self.table.wants_repair();
+        (whole && self.table.digest() == (digest.count, digest.digest)).then_some(&self.table)
+    }
+
+    /// The copy is `table` now, which is what `digest` adds up to.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Instant,
+        digest: &ExportsDigest,
+        table: Table,
+        event: u64,
+    ) -> CopyChange {
+        self.assembly = None;
+        self.asked = None;
+        self.awaited = None;
+        self.fruitless = 0;
+        self.have = Some((digest.epoch, digest.revision));
+        self.confirmed = Some(now);
+        self.table.adopt(table, event)
+    }
+
+    /// Whether a snapshot was asked for, or is under way, for no longer than a snapshot takes.
+    pub(crate) fn is_fetching(&self, now: Instant) -> bool {
+        let lately = |at: Instant| now.saturating_duration_since(at) < PATIENCE;
+        match &self.assembly {
+            Some(assembly) => assembly.is_moving(now) && lately(assembly.began()),
+            None => self.awaited.is_some_and(|asked| now.saturating_duration_since(asked) < ASK_AGAIN),
+        }
+    }
+
+    /// What the speaker's exports add up to. A snapshot is asked for only if there is `room` for one.
+    pub(crate) fn handle_digest(
+        &mut self,
+        now: Instant,
+        digest: &ExportsDigest,
+        room: bool,
+    ) -> DigestVerdict {
         let theirs = (digest.epoch, digest.revision);
         if self.have != Some(theirs) {
-            if self.is_late(now, theirs) {
+            if !room || self.is_late(now, theirs) {
                 return DigestVerdict::Wait;
             }
             return self.ask_after(now, ASK_AGAIN);
@@ -261,6 +318,7 @@ impl Importer {
             return DigestVerdict::Wait;
         }
         self.asked = Some(now);
+        self.awaited = Some(now);
         DigestVerdict::Ask
     }
 }

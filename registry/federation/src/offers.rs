@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ByHandle(Arc<Packed>);
 
 /// In order of names; those of one name in order of their handles.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ByName(Arc<Packed>);
 
 macro_rules! keyed {
@@ -50,7 +50,7 @@ keyed!(ByName, [u8], bytes);
 
 /// A set of offers with one for each handle. An entry is a pointer in each of two trees, so that sets of equal offers share
 /// them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Offers {
     by_handle: BTreeSet<ByHandle>,
     by_name: BTreeSet<ByName>,
@@ -100,6 +100,14 @@ impl Offers {
     /// The greatest handle.
     pub(crate) fn last(&self) -> Option<ServiceHandle> {
         self.by_handle.last().map(|entry| *entry.0.handle())
+    }
+
+    /// Whether both are the same offers.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Packed>, &Arc<Packed>)| {
+            Arc::ptr_eq(a, b) || (a.handle() == b.handle() && a.is_same(b))
+        };
+        std::ptr::eq(self, other) || (self.len() == other.len() && self.iter().zip(other.iter()).all(same))
     }
 
     /// Adds an offer of a handle that is not here.

@@ -1,5 +1,6 @@
 //! What is believed of one peer cluster: the imports of all of its gateways that speak, as one set.
 
+mod adopt;
 mod node;
 mod silence;
 mod stale;
@@ -10,7 +11,7 @@ use crate::import::{DigestVerdict, Import, ImportChange, ImportError, ImportRule
 use crate::offers::Offers;
 use crate::packed::Packed;
 use causeway_model::{ClusterFacts, Epoch, NodeId, Revision, ServiceHandle, ServiceName};
-use causeway_wire::link::{Exports, ExportsDigest};
+use causeway_wire::link::Exports;
 use node::Node;
 use silence::Silence;
 use std::cmp::Reverse;
@@ -50,10 +51,13 @@ pub struct PeerImports {
     withheld: bool,
     /// Counts what arrives.
     event: u64,
+    adopted: u64,
     /// Up to when the passing of time is taken into account.
     settled: Option<Instant>,
     /// What the voices offer. They may disagree for a moment, and then a name has two handles.
-    merged: Offers,
+    merged: Arc<Offers>,
+    /// When it last changed what the voices offer, until the voices and what is merged of them have one set in common.
+    changed: Option<Instant>,
 }
 
 impl PeerImports {
@@ -68,8 +72,10 @@ impl PeerImports {
             stale: false,
             withheld: false,
             event: 0,
+            adopted: 0,
             settled: None,
-            merged: Offers::default(),
+            merged: Arc::default(),
+            changed: None,
         }
     }
 
@@ -130,20 +136,11 @@ impl PeerImports {
         let told = open.importer.handle_exports(now, frame, &self.merged, self.event)?;
         let mut change = ImportChange::default();
         if self.voices.contains(&node) {
+            self.changed = Some(now);
             told.handles.iter().for_each(|handle| self.update(*handle, &mut change));
         }
         change.absorb(told.refusals);
         Ok(self.settle(now, change))
-    }
-
-    /// A digest of the peer's gateway `node` arrived.
-    pub fn handle_digest(&mut self, now: Instant, node: NodeId, digest: &ExportsDigest) -> PeerDigest {
-        self.silence.handle_heard(now);
-        let verdict = match self.nodes.get_mut(&node).filter(|n| n.is_open()) {
-            Some(open) => open.importer.handle_digest(now, digest),
-            None => DigestVerdict::Wait,
-        };
-        PeerDigest { verdict, change: self.settle(now, ImportChange::default()) }
     }
 
     /// The time of [`Self::poll_timeout`] has come.
@@ -269,6 +266,7 @@ impl PeerImports {
         self.frozen = speaking.is_empty();
         if !self.frozen && speaking != self.voices {
             self.voices = speaking;
+            self.changed = Some(now);
             self.rebuild(&mut change);
         }
         let silent = self.silence.stale_for(now);
@@ -302,9 +300,14 @@ impl PeerImports {
     }
 
     fn rebuild(&mut self, change: &mut ImportChange) {
+        if let Some(pooled) = self.pooled().map(Arc::clone) {
+            let old = std::mem::replace(&mut self.merged, pooled);
+            self.touch_differing(&old, change);
+            return;
+        }
         let voices =
             self.voices.iter().filter_map(|id| self.nodes.get(id)).map(|node| node.importer.offers());
-        let offers = voices.chain([&self.merged]).flat_map(Offers::iter);
+        let offers = voices.chain([&self.merged]).flat_map(|offers| offers.iter());
         let handles: BTreeSet<ServiceHandle> = offers.map(|offer| *offer.handle()).collect();
         handles.into_iter().for_each(|handle| self.update(handle, change));
     }
@@ -322,13 +325,13 @@ impl PeerImports {
                 self.share(&old);
             }
             (new, old) => {
-                let old = old.is_some().then(|| self.merged.remove(handle)).flatten();
+                let old = old.is_some().then(|| Arc::make_mut(&mut self.merged).remove(handle)).flatten();
                 for gone in old.iter().chain(&new).filter(|_| !self.withheld) {
                     change.touch(gone.name(), handle);
                 }
                 if let Some(new) = new {
                     self.share(&new);
-                    self.merged.insert(new);
+                    Arc::make_mut(&mut self.merged).insert(new);
                 }
             }
         }

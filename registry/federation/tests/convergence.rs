@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use causeway_federation::{DIGEST_INTERVAL, DigestVerdict, ExportCursor, Exporter, ImportRules, PeerImports};
-use causeway_model::{ClusterFacts, ClusterId, Epoch, Locality, NodeId, ServiceHandle};
+use causeway_model::{ClusterFacts, ClusterId, Epoch, Locality, NodeId, Revision, ServiceHandle};
 use causeway_wire::link::{Exports, ExportsDigest};
 use causeway_wire::view::ExportSummary;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,7 @@ enum Frame {
     Exports(Exports),
     Digest(ExportsDigest),
     SendSnapshot,
+    Have((Epoch, Revision)),
 }
 
 struct Connection {
@@ -35,6 +36,7 @@ struct Connection {
     cursor: ExportCursor,
     queue: Vec<(Instant, u64, Frame)>,
     digest_at: Instant,
+    have_said: bool,
 }
 
 #[derive(Default, Debug)]
@@ -43,6 +45,7 @@ struct Seen {
     asked: u32,
     restarts: u32,
     resumed: u32,
+    adopted: u64,
 }
 
 struct World {
@@ -111,6 +114,7 @@ impl World {
             cursor: ExportCursor::new(have),
             queue: Vec::new(),
             digest_at: self.now,
+            have_said: false,
         });
     }
 
@@ -231,10 +235,18 @@ impl World {
                         }
                     },
                     Frame::Digest(digest) => {
-                        let told = self.imports.handle_digest(now, node, &digest);
+                        let told = self.imports.handle_digest(now, node, &digest, true);
                         self.learn(told.change.changed);
                         self.verdicts.insert(node, told.verdict);
+                        let in_step = told.verdict == DigestVerdict::InStep;
+                        if in_step && !std::mem::replace(&mut self.connections[index].have_said, true) {
+                            self.send(index, Frame::Have((digest.epoch, digest.revision)));
+                        }
                         told.verdict == DigestVerdict::Ask
+                    }
+                    Frame::Have(at) => {
+                        self.connections[index].cursor.handle_have(at);
+                        false
                     }
                     Frame::SendSnapshot => {
                         self.connections[index].cursor.handle_send_snapshot();
@@ -294,6 +306,7 @@ fn run(seed: u64) -> Seen {
     }
     assert!(world.is_healed(), "seed {seed} did not heal: {:?}", world.seen);
     assert!(world.imports.stale_for(world.now).is_none(), "seed {seed}");
+    world.seen.adopted = world.imports.adopted();
     world.seen
 }
 
@@ -307,7 +320,9 @@ fn the_importer_heals_and_keeps_no_ghost() {
         seen.asked += run.asked;
         seen.restarts += run.restarts;
         seen.resumed += run.resumed;
+        seen.adopted += run.adopted;
     }
     // the test reached what it is about
-    assert!(seen.gaps > 0 && seen.asked > 0 && seen.restarts > 0 && seen.resumed > 0, "{seen:?}");
+    let counts = [seen.gaps, seen.asked, seen.restarts, seen.resumed];
+    assert!(counts.iter().all(|count| *count > 0) && seen.adopted > 0, "{seen:?}");
 }

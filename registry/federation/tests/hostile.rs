@@ -112,7 +112,7 @@ impl Peer {
 
     fn digest(&mut self, epoch: u64, revision: u64, digest: u64) -> DigestVerdict {
         let digest = ExportsDigest { epoch: Epoch(epoch), revision: Revision(revision), count: 1, digest };
-        self.imports.handle_digest(self.now, NODE, &digest).verdict
+        self.imports.handle_digest(self.now, NODE, &digest, true).verdict
     }
 
     fn names(&self) -> Vec<String> {

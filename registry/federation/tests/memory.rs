@@ -76,7 +76,7 @@ fn told(cluster: u32, services: u64) -> Vec<u8> {
     let mut exporter = Exporter::new(Epoch(1));
     let all: BTreeMap<_, _> = (0..services).map(|n| summary(cluster, n)).map(|s| (s.handle, s)).collect();
     assert!(exporter.set_exports(all).left_out.is_empty());
-    let frames = exporter.hello(None).into_iter().map(LinkMessage::from);
+    let frames = exporter.snapshot().into_iter().map(LinkMessage::from);
     let digest = LinkMessage::from(exporter.digest());
     frames.chain([digest]).flat_map(|message| message.to_frame().unwrap()).collect()
 }
@@ -103,7 +103,7 @@ fn take(imports: &mut PeerImports, now: Instant, node: NodeId, message: LinkMess
             assert_eq!(imports.handle_exports(now, node, exports).unwrap().refused_count, 0);
         }
         LinkMessage::Digest(digest) => {
-            let told = imports.handle_digest(now, node, &digest);
+            let told = imports.handle_digest(now, node, &digest, true);
             assert_eq!(told.verdict, DigestVerdict::InStep);
         }
         other => unreachable!("{other:?}"),

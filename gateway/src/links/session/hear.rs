@@ -9,8 +9,8 @@ use crate::links::introduction::{check_bundle, check_gateways};
 use causeway_federation::{DigestVerdict, ImportChange};
 use causeway_model::{NodeId, Revision, ServiceHandle, WorkloadId};
 use causeway_wire::link::{
-    Endpoints, Exports, ExportsDigest, Facts, FactsTaken, Heartbeat, LinkMessage, MAX_PAIR_REPORTS,
-    PairReports, PeerInstancesGone, UseServices, WatchPeerInstances,
+    Endpoints, Exports, ExportsDigest, Facts, FactsTaken, HaveExports, Heartbeat, LinkMessage,
+    MAX_PAIR_REPORTS, PairReports, PeerInstancesGone, UseServices, WatchPeerInstances,
 };
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -26,6 +26,9 @@ const FACTS_PATIENCE: Duration = Duration::from_millis(500);
 const TAKEN_EVERY: Duration = Duration::from_millis(250);
 /// How often it is said again.
 const TAKEN_AGAIN: Duration = Duration::from_secs(5);
+/// From how many linked clusters a snapshot of their exports is fetched at a time: a gateway that starts has hundreds to fetch, and
+/// what comes all at once finds no room.
+const MAX_FETCHED: usize = 16;
 /// When to try again to record a peer's facts.
 const FACTS_AGAIN: Duration = Duration::from_secs(5);
 
@@ -63,6 +66,9 @@ impl<'h> Ear<'h> {
             LinkMessage::Exports(exports) => self.exports(now, exports, voice)?,
             LinkMessage::Digest(digest) => self.digest(now, &digest, voice),
             LinkMessage::SendSnapshot(_) => voice.peer_asks(),
+            LinkMessage::HaveExports(HaveExports { epoch, revision }) => {
+                voice.peer_has(now, (epoch, revision))
+            }
             LinkMessage::UseServices(UseServices { handles }) => {
                 bound("services in use", handles.len(), MAX_USED)?;
                 voice.peer_uses(handles);
@@ -186,12 +192,15 @@ impl<'h> Ear<'h> {
             return;
         }
         let node: NodeId = self.peer.node;
+        let room = self.hub.fetching(now) < MAX_FETCHED;
         let verdict = self.with_peer(|known| {
-            let judged = known.imports.handle_digest(now, node, digest);
+            let judged = known.imports.handle_digest(now, node, digest, room);
             (judged.verdict, judged.change)
         });
-        if verdict == Some(DigestVerdict::Ask) {
-            voice.ask_snapshot();
+        match verdict {
+            Some(DigestVerdict::Ask) => voice.ask_snapshot(),
+            Some(DigestVerdict::InStep) => voice.have_exports((digest.epoch, digest.revision)),
+            Some(DigestVerdict::Wait) | None => {}
         }
     }
 

@@ -58,7 +58,7 @@ impl Limits {
             LinkMessage::WatchInstances(watch) => {
                 (&mut self.wants, units(watch.instances.len(), WANTS_A_UNIT))
             }
-            LinkMessage::SendSnapshot(_) => (&mut self.wants, 1),
+            LinkMessage::SendSnapshot(_) | LinkMessage::HaveExports(_) => (&mut self.wants, 1),
             LinkMessage::Heartbeat(_) => (&mut self.pulse, 1),
             LinkMessage::PairReports(told) => (&mut self.pulse, units(told.reports.len(), REPORTS_A_UNIT)),
             LinkMessage::Exports(exports) => {

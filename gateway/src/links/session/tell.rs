@@ -10,7 +10,7 @@ use causeway_federation::{DIGEST_INTERVAL, ExportCursor, ImportChange, LeftOut};
 use causeway_model::{Epoch, GatewayFacts, Revision, ServiceHandle, ServiceName, WorkloadId};
 use causeway_wire::codec::to_vec;
 use causeway_wire::link::{
-    Endpoints, Facts, FactsTaken, LinkMessage, PeerInstancesGone, SendSnapshot, UseServices,
+    Endpoints, Facts, FactsTaken, HaveExports, LinkMessage, PeerInstancesGone, SendSnapshot, UseServices,
     WatchPeerInstances,
 };
 use causeway_wire::view::BundleView;
@@ -68,6 +68,10 @@ pub(super) struct Voice<'h> {
     watched: Watched,
     /// The peer is to be asked for all exports.
     ask: bool,
+    /// The peer is to be told that its exports are here up to this position.
+    have: Option<(Epoch, Revision)>,
+    /// That was said: it needs to know once, and follows what it tells from then on.
+    have_said: bool,
     /// The peer's facts that everybody here has taken, until it is told.
     taken: Option<Revision>,
 }
@@ -101,6 +105,8 @@ impl<'h> Voice<'h> {
             telling: BTreeSet::new(),
             watched: Watched::of_process(now, hub.up()),
             ask: false,
+            have: None,
+            have_said: false,
             taken: None,
         };
         voice.tell_everything(now);
@@ -183,6 +189,12 @@ impl<'h> Voice<'h> {
         self.asked = true;
     }
 
+    /// What it told a digest of is what the peer has.
+    pub(super) fn peer_has(&mut self, now: Instant, at: (Epoch, Revision)) {
+        self.cursor.handle_have(at);
+        self.exports.ask_now(now);
+    }
+
     /// Everybody here trusts whom the peer said at `revision`.
     pub(super) fn facts_taken(&mut self, revision: Revision) {
         self.taken = Some(revision);
@@ -191,6 +203,13 @@ impl<'h> Voice<'h> {
     /// Our copy of the peer's exports is not what it has: all of them are asked for.
     pub(super) fn ask_snapshot(&mut self) {
         self.ask = true;
+    }
+
+    /// Our copy of the peer's exports is what it has at `at`, wherever it came from.
+    pub(super) fn have_exports(&mut self, at: (Epoch, Revision)) {
+        if !std::mem::replace(&mut self.have_said, true) {
+            self.have = Some(at);
+        }
     }
 
     /// When there is something to say although nothing happens.
@@ -209,6 +228,9 @@ impl<'h> Voice<'h> {
         }
         if let Some(instances) = self.watched.take_gone() {
             return Some(PeerInstancesGone { instances }.into());
+        }
+        if let Some((epoch, revision)) = self.have.take() {
+            return Some(HaveExports { epoch, revision }.into());
         }
         if std::mem::take(&mut self.ask) {
             return Some(SendSnapshot {}.into());

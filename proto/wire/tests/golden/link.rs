@@ -25,6 +25,7 @@ pub(crate) fn messages() -> Examples<LinkMessage> {
             ExportsDigest { epoch: Epoch(7), revision: Revision(300), count: 2, digest: u64::MAX },
         )
         .with("send-snapshot", SendSnapshot {})
+        .with("have-exports", HaveExports { epoch: Epoch(3), revision: Revision(300) })
         .with("use-services", UseServices { handles: vec![handle] })
         .with("endpoints", Endpoints { handle, endpoints: endpoints() })
         .with("watch-instances", WatchPeerInstances { instances: instances.clone() })

@@ -11,6 +11,8 @@ pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct ExportCursor {
     sent: Option<(Epoch, Revision)>,
+    /// Something was sent that leads to `sent`, or the peer is known to be there.
+    settled: bool,
     asked: bool,
     snapshot_at: Option<Instant>,
 }
@@ -18,13 +20,20 @@ pub struct ExportCursor {
 impl ExportCursor {
     /// The cursor of a connection whose peer said in its hello that its copy ends at `have`.
     pub fn new(have: Option<(Epoch, Revision)>) -> Self {
-        Self { sent: have, asked: false, snapshot_at: None }
+        Self { sent: have, settled: false, asked: false, snapshot_at: None }
     }
 
     /// The peer asked for a snapshot: the next poll sends it, but no earlier than [`SNAPSHOT_INTERVAL`] after the last one
     /// it asked for.
     pub fn handle_send_snapshot(&mut self) {
         self.asked = true;
+    }
+
+    /// The peer's copy is what a digest said of this position. It is late news once something was sent.
+    pub fn handle_have(&mut self, at: (Epoch, Revision)) {
+        if !self.settled {
+            self.sent = Some(at);
+        }
     }
 
     /// When to poll again although nothing changed.
@@ -48,5 +57,6 @@ impl ExportCursor {
 
     pub(super) fn advance(&mut self, position: (Epoch, Revision)) {
         self.sent = Some(position);
+        self.settled = true;
     }
 }

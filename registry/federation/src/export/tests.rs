@@ -25,7 +25,7 @@ fn revisions_count_changes_and_a_current_peer_is_told_nothing() {
     assert_eq!(exporter.set_exports(set(1..=3, 1)).changed, 3);
     assert_eq!(exporter.position(), (Epoch(7), Revision(3)));
     assert_eq!(exporter.set_exports(set(1..=3, 1)).changed, 0);
-    assert!(exporter.hello(Some((Epoch(7), Revision(3)))).is_empty());
+    assert!(exporter.resume((Epoch(7), Revision(3))).unwrap().is_empty());
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_delta_holds_each_export_once_at_its_last_change() {
     exporter.set_exports(set(1..=2, 1));
     exporter.set_exports(set(1..=2, 2));
     exporter.set_exports(set(2..=2, 2));
-    let frames = exporter.hello(Some((Epoch(1), Revision(0))));
+    let frames = exporter.resume((Epoch(1), Revision(0))).unwrap();
     assert_eq!(frames.len(), 1);
     assert_eq!((frames[0].from, frames[0].to), (Revision(0), Revision(5)));
     assert_eq!(frames[0].upserts, [summary(2, 2)]);
@@ -42,26 +42,29 @@ fn a_delta_holds_each_export_once_at_its_last_change() {
 }
 
 #[test]
-fn another_epoch_the_future_and_a_lost_past_get_a_snapshot() {
+fn another_epoch_the_future_and_a_lost_past_get_a_snapshot_when_they_ask() {
     let mut exporter = Exporter::new(Epoch(2));
     for healthy in 0..6 {
         exporter.set_exports(set(0..1000, healthy));
     }
     for have in [
-        None,
-        Some((Epoch(1), Revision(6000))),
-        Some((Epoch(2), Revision(6001))),
-        Some((Epoch(2), Revision(0))),
+        (Epoch(1), Revision(6000)),
+        (Epoch(2), Revision(6001)),
+        (Epoch(2), Revision(0)),
+        (Epoch(2), Revision(6000 - MAX_LOG as u64 - 1)),
     ] {
-        let frames = exporter.hello(have);
-        assert_eq!(frames.len(), 2, "{have:?}");
+        assert_eq!(exporter.resume(have), None);
+        let mut cursor = ExportCursor::new(Some(have));
+        assert!(exporter.poll(Instant::now(), &mut cursor).is_empty(), "a digest comes first");
+        cursor.handle_send_snapshot();
+        let frames = exporter.poll(Instant::now(), &mut cursor);
         let parts: Vec<_> = frames.iter().filter_map(|frame| frame.snapshot).collect();
         assert_eq!(
             parts.iter().map(|part| (part.index, part.last)).collect::<Vec<_>>(),
             [(0, false), (1, true)]
         );
     }
-    assert!(exporter.hello(Some((Epoch(2), Revision(6000 - MAX_LOG as u64))))[0].snapshot.is_none());
+    assert!(exporter.resume((Epoch(2), Revision(6000 - MAX_LOG as u64))).is_some());
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn no_frame_is_too_long_and_deltas_lead_from_one_to_the_next() {
     };
     let outcome = exporter.set_exports((0..700).map(|i| (ServiceHandle(i), large(i))).collect());
     assert!(outcome.left_out.is_empty());
-    let frames = exporter.hello(Some((Epoch(1), Revision(0))));
+    let frames = exporter.resume((Epoch(1), Revision(0))).unwrap();
     assert!(frames.len() > 1);
     let mut at = Revision(0);
     for frame in frames {
@@ -85,7 +88,7 @@ fn no_frame_is_too_long_and_deltas_lead_from_one_to_the_next() {
         LinkMessage::from(frame).to_frame().unwrap();
     }
     assert_eq!(at, Revision(700));
-    for frame in exporter.hello(None) {
+    for frame in exporter.snapshot() {
         LinkMessage::from(frame).to_frame().unwrap();
     }
 }
@@ -109,7 +112,7 @@ fn a_peer_cannot_ask_for_snapshots_in_a_row() {
     let mut exporter = Exporter::new(Epoch(1));
     exporter.set_exports(set(1..=2, 1));
     let mut cursor = ExportCursor::new(None);
-    assert!(exporter.poll(now, &mut cursor)[0].snapshot.is_some());
+    assert!(exporter.poll(now, &mut cursor).is_empty());
     cursor.handle_send_snapshot();
     assert!(exporter.poll(now, &mut cursor)[0].snapshot.is_some());
     cursor.handle_send_snapshot();
@@ -120,4 +123,20 @@ fn a_peer_cannot_ask_for_snapshots_in_a_row() {
     assert_eq!(cursor.poll_timeout(), Some(now + SNAPSHOT_INTERVAL));
     assert!(exporter.poll(now + SNAPSHOT_INTERVAL, &mut cursor)[0].snapshot.is_some());
     assert_eq!(cursor.poll_timeout(), None);
+}
+
+#[test]
+fn a_peer_that_has_what_a_digest_said_is_told_what_came_later() {
+    let mut exporter = Exporter::new(Epoch(1));
+    exporter.set_exports(set(1..=2, 1));
+    let mut cursor = ExportCursor::new(None);
+    let (now, digest) = (Instant::now(), exporter.digest());
+    assert!(exporter.poll(now, &mut cursor).is_empty());
+    exporter.set_exports(set(1..=3, 1));
+    assert!(exporter.poll(now, &mut cursor).is_empty(), "nobody knows yet what the peer has");
+    cursor.handle_have((digest.epoch, digest.revision));
+    let frames = exporter.poll(now, &mut cursor);
+    assert_eq!((frames.len(), &frames[0].upserts[..]), (1, &[summary(3, 1)][..]));
+    cursor.handle_have((Epoch(9), Revision(9)));
+    assert!(exporter.poll(now, &mut cursor).is_empty(), "what was never said leads nowhere");
 }

@@ -20,6 +20,7 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Assembly {
     at: (Epoch, Revision),
     next: u32,
+    began: Instant,
     touched: Instant,
     table: Table,
     /// What was refused; what changed is known at the end only.
@@ -43,7 +44,7 @@ pub(super) enum Step {
 
 impl Assembly {
     pub(super) fn new(at: (Epoch, Revision), now: Instant) -> Self {
-        Self { at, next: 0, touched: now, table: Table::default(), refusals: Refusals::default() }
+        Self { at, next: 0, began: now, touched: now, table: Table::default(), refusals: Refusals::default() }
     }
 
     pub(super) fn step(current: Option<&Self>, now: Instant, at: (Epoch, Revision), index: u32) -> Step {
@@ -72,6 +73,11 @@ impl Assembly {
         self.table.enforce_cap(ground.rules, &mut self.refusals);
         self.next += 1;
         self.touched = now;
+    }
+
+    /// When its first part came.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// Whether parts still come.

@@ -29,10 +29,11 @@ struct Refused {
     clash: bool,
 }
 
-/// All offers of one gateway: the accepted ones, and the hashes of the refused.
-#[derive(Debug, Default)]
+/// All offers of one gateway: the accepted ones, and the hashes of the refused. A clone shares the memory of the offers.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    offers: Offers,
+    /// Gateways of one cluster offer the same most of the time, and then have one set in common.
+    offers: Arc<Offers>,
     refused: BTreeMap<ServiceHandle, Refused>,
     bytes: usize,
     /// How many are refused because their name was taken.
@@ -44,8 +45,13 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn offers(&self) -> &Offers {
+    pub(crate) fn offers(&self) -> &Arc<Offers> {
         &self.offers
+    }
+
+    /// Lets the table have its offers in common with others: `equal` is the same set.
+    pub(crate) fn pool(&mut self, equal: &Arc<Offers>) {
+        self.offers = Arc::clone(equal);
     }
 
     pub(crate) fn is_over_cap(&self) -> bool {
@@ -135,12 +141,14 @@ impl Table {
         self.digest = self.digest.wrapping_add(digest::term(summary.handle, packed.hash()));
         self.bytes += packed.size();
         let known = ground.known.get(summary.handle).filter(|known| known.is_same(&packed));
-        self.offers.insert(known.map_or_else(|| Arc::new(packed), Arc::clone));
+        Arc::make_mut(&mut self.offers).insert(known.map_or_else(|| Arc::new(packed), Arc::clone));
     }
 
     /// Takes out what `handle` has; returns the offer if it was an accepted one.
     fn detach(&mut self, handle: ServiceHandle) -> Option<Arc<Packed>> {
-        if let Some(packed) = self.offers.remove(handle) {
+        if self.offers.get(handle).is_some()
+            && let Some(packed) = Arc::make_mut(&mut self.offers).remove(handle)
+        {
             self.digest = self.digest.wrapping_sub(digest::term(handle, packed.hash()));
             self.bytes -= packed.size();
             return Some(packed);
@@ -192,6 +200,23 @@ impl Table {
         change
     }
 
+    /// Puts a copy of another gateway's table in the place of this one.
+    pub(crate) fn adopt(&mut self, new: Self, event: u64) -> CopyChange {
+        let old = std::mem::replace(self, new);
+        let mut change = CopyChange::default();
+        for new in self.offers.iter() {
+            // the offer is the other gateway's, too: there it changed no earlier than here
+            let here = old.offers.get(*new.handle()).filter(|old| old.is_same(new)).map(|old| old.changed());
+            new.note_changed(here.unwrap_or(event).max(new.changed()));
+            if here.is_none() {
+                change.handles.insert(*new.handle());
+            }
+        }
+        let gone = old.offers.iter().map(|old| *old.handle()).filter(|old| self.offers.get(*old).is_none());
+        change.handles.extend(gone);
+        change
+    }
+
     /// `old` is offered no longer: if its name is free now, an offer that clashed with it could be taken.
     fn free(&mut self, old: &Packed) {
         self.repair |= self.clashes > 0 && self.offers.named(&old.name()).next().is_none();
@@ -201,7 +226,7 @@ impl Table {
     pub(crate) fn share(&mut self, equal: &Arc<Packed>) {
         let held = self.offers.get(*equal.handle());
         if held.is_some_and(|held| !Arc::ptr_eq(held, equal) && held.is_same(equal)) {
-            self.offers.share(equal);
+            Arc::make_mut(&mut self.offers).share(equal);
         }
     }
 }

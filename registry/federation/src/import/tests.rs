@@ -115,10 +115,10 @@ fn the_cap_keeps_the_lowest_handles_in_whatever_order_they_come() {
         assert!(importer.is_over_cap());
         let digest =
             |revision| ExportsDigest { epoch: Epoch(1), revision: Revision(revision), count: 9, digest: 5 };
-        assert_eq!(importer.handle_digest(now, &digest(10)), DigestVerdict::InStep, "nothing to gain");
+        assert_eq!(importer.handle_digest(now, &digest(10), true), DigestVerdict::InStep, "nothing to gain");
         importer.hear(now, delta(10, 11, vec![], &[0])).unwrap();
-        assert_eq!(importer.handle_digest(now, &digest(11)), DigestVerdict::Ask, "there is room now");
-        assert_eq!(importer.handle_digest(now + ASK_AGAIN, &digest(11)), DigestVerdict::Wait);
+        assert_eq!(importer.handle_digest(now, &digest(11), true), DigestVerdict::Ask, "there is room now");
+        assert_eq!(importer.handle_digest(now + ASK_AGAIN, &digest(11), true), DigestVerdict::Wait);
     }
 }
 
@@ -204,11 +204,11 @@ fn an_older_numbering_is_late_at_first_and_believed_after_a_silence() {
     let mut importer = Importer::new(rules(10));
     importer.hear(now, part(5, 10, 0, true, vec![offer(1, "a")])).unwrap();
     let old = ExportsDigest { epoch: Epoch(4), revision: Revision(99), count: 0, digest: 0 };
-    assert_eq!(importer.handle_digest(now, &old), DigestVerdict::Wait);
+    assert_eq!(importer.handle_digest(now, &old, true), DigestVerdict::Wait);
     importer.hear(now, part(4, 99, 0, true, vec![])).unwrap();
     assert_eq!(names(&importer), ["a"]);
     let later = now + SILENT_AFTER;
-    assert_eq!(importer.handle_digest(later, &old), DigestVerdict::Ask);
+    assert_eq!(importer.handle_digest(later, &old, true), DigestVerdict::Ask);
     importer.hear(later, part(4, 99, 0, true, vec![])).unwrap();
     assert_eq!(importer.have(), Some((Epoch(4), Revision(99))));
 }
@@ -219,7 +219,7 @@ fn repairs_that_do_not_help_become_rare() {
     let wrong = ExportsDigest { epoch: Epoch(1), revision: Revision(10), count: 1, digest: 1 };
     let asked = (0..3600).filter(|second| {
         let now = start + Duration::from_secs(*second);
-        let ask = importer.handle_digest(now, &wrong) == DigestVerdict::Ask;
+        let ask = importer.handle_digest(now, &wrong, true) == DigestVerdict::Ask;
         if ask {
             importer.hear(now, part(1, 10, 0, true, vec![])).unwrap();
         }
@@ -237,7 +237,7 @@ fn a_name_may_move_between_handles_and_a_clash_heals() {
     assert_eq!(clash.refusals.count, 1);
     importer.hear(now, delta(13, 14, vec![], &[2])).unwrap();
     let digest = importer.digest().unwrap();
-    assert_eq!(importer.handle_digest(now, &digest), DigestVerdict::Ask, "handle 3 could be taken now");
+    assert_eq!(importer.handle_digest(now, &digest, true), DigestVerdict::Ask, "handle 3 could be taken now");
 }
 
 fn any_offer() -> impl Strategy<Value = ExportSummary> {

@@ -1,3 +1,5 @@
+mod adoption;
+
 use super::*;
 use crate::{DEFAULT_EJECT_AFTER, Exporter, SILENT_AFTER, StalePolicy};
 use causeway_model::{ClusterId, Locality};
@@ -52,7 +54,7 @@ impl World {
         exporter.set_exports(offers(list));
         let mut all = ImportChange::default();
         let importer = self.imports.nodes.get(&node).and_then(|node| node.importer.have());
-        for frame in exporter.hello(importer) {
+        for frame in importer.and_then(|have| exporter.resume(have)).unwrap_or_else(|| exporter.snapshot()) {
             let change = self.imports.handle_exports(self.now, node, frame).unwrap();
             all.changed.extend(change.changed);
             all.staleness = change.staleness.or(all.staleness);
@@ -61,7 +63,7 @@ impl World {
     }
 
     fn digest(&mut self, node: NodeId) -> PeerDigest {
-        self.imports.handle_digest(self.now, node, &self.exporters[&node].digest())
+        self.imports.handle_digest(self.now, node, &self.exporters[&node].digest(), true)
     }
 
     /// Lets time pass and runs every timer on the way.
@@ -165,7 +167,7 @@ fn two_connections_to_one_gateway_count_as_one_voice() {
     assert_eq!(world.imports.handle_closed(world.now, A).staleness, None);
     assert_eq!(world.imports.handle_closed(world.now, A).staleness, Some(true));
     assert_eq!(world.imports.handle_closed(world.now, A).staleness, None);
-    let frame = world.exporters[&A].hello(None).remove(0);
+    let frame = world.exporters[&A].snapshot().remove(0);
     assert_eq!(world.imports.handle_exports(world.now, A, frame).unwrap_err().reason(), "not-open");
 }
 

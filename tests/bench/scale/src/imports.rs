@@ -31,7 +31,7 @@ fn cold(args: &Args, tellers: u64, of: &str, figures: &mut Figures) {
     let (mut sync, mut bytes, mut told_bytes) = (Duration::ZERO, 0, 0);
     for cluster in 0..args.clusters {
         let exporter = exporter(cluster, args.services);
-        let mut told = encoded(exporter.hello(None)).to_vec();
+        let mut told = encoded(exporter.snapshot()).to_vec();
         told.extend_from_slice(&encoded([exporter.digest()]));
         told_bytes += told.len();
         drop(exporter);
@@ -82,7 +82,7 @@ fn take(imports: &mut PeerImports, now: Instant, node: NodeId, message: LinkMess
             assert_eq!(imports.handle_exports(now, node, exports).unwrap().refused_count, 0);
         }
         LinkMessage::Digest(digest) => {
-            assert_eq!(imports.handle_digest(now, node, &digest).verdict, DigestVerdict::InStep);
+            assert_eq!(imports.handle_digest(now, node, &digest, true).verdict, DigestVerdict::InStep);
         }
         other => panic!("{other:?}"),
     }
@@ -94,7 +94,7 @@ fn changes(args: &Args, figures: &mut Figures) {
     let mut exporter = exporter(0, args.services);
     let mut imports = PeerImports::new(ImportRules::new(facts(0)));
     let (now, node) = (Instant::now(), NodeId(1));
-    hear(&mut imports, now, &[node], &encoded(exporter.hello(None)));
+    hear(&mut imports, now, &[node], &encoded(exporter.snapshot()));
     let (mut adding, mut taking, mut size) = (Duration::ZERO, Duration::ZERO, 0);
     for round in 0..ROUNDS {
         let (_, have) = exporter.position();
@@ -107,7 +107,7 @@ fn changes(args: &Args, figures: &mut Figures) {
         adding += process::thread_worked() - begun;
         // the one of the round before is as it was again
         assert!((1..=2).contains(&outcome.changed), "{outcome:?}");
-        let frames = exporter.hello(Some((exporter.position().0, have)));
+        let frames = exporter.resume((exporter.position().0, have)).unwrap();
         let delta = encoded(frames);
         size = delta.len() / outcome.changed;
         let begun = process::thread_worked();

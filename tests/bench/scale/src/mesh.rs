@@ -67,6 +67,7 @@ fn one(args: &Args, tellers: u64, figures: &mut Figures) {
     figures.note(format!("{of}: CPU time of the gateway meanwhile"), busy, "s");
     figures.note(format!("{of}: until every gateway is heard out"), (settled - begun).as_secs_f64(), "s");
     figures.note(format!("{of}: link connections lost until then"), counts.lost.load(Relaxed) as f64, "");
+    figures.note(format!("{of}: snapshots asked for"), counts.snapshots.load(Relaxed) as f64, "");
     figures.note(format!("{of}: packets that found its queue full"), queue_full(&admin), "");
     let what = format!("{of}: resident for each service");
     if count >= MANY {

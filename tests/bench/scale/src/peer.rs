@@ -7,8 +7,7 @@ use causeway_identity::{
     BundleStore, ClusterCa, KeyPair, SVID_TTL, ServerRule, Svid, SvidSource, TrustBundle, client_config,
 };
 use causeway_model::{
-    ClusterFacts, Epoch, GatewayFacts, GatewayRole, Health, NodeId, Revision, ServiceHandle, SpiffeId,
-    WorkloadId,
+    ClusterFacts, Epoch, GatewayFacts, GatewayRole, Health, NodeId, ServiceHandle, SpiffeId, WorkloadId,
 };
 use causeway_transport::{
     BootstrapEndpoint, Connection, FrameReader, FrameWriter, TransportSettings, exporter,
@@ -41,7 +40,6 @@ pub(crate) struct Peer {
     /// What they add up to, as a frame.
     digest: Bytes,
     /// Where they end.
-    position: (Epoch, Revision),
     counts: Arc<Counts>,
 }
 
@@ -50,8 +48,10 @@ pub(crate) struct Peer {
 pub(crate) struct Counts {
     /// Services of which endpoints were told.
     pub(crate) told: AtomicU64,
-    /// Connections over which everything was told.
+    /// Connections over which everything was told, or that the other side had it.
     pub(crate) standing: AtomicU64,
+    /// Snapshots that were asked for.
+    pub(crate) snapshots: AtomicU64,
     /// Connections that were lost, and made again.
     pub(crate) lost: AtomicU64,
 }
@@ -92,17 +92,7 @@ impl Peer {
         bundles.set(TrustBundle::new(far.bundle.trust_domain, far.bundle.roots).unwrap()).unwrap();
         let exporter = services::exporter(number, services);
         let (snapshot, digest) = told_by(&exporter);
-        Self {
-            cluster,
-            ca,
-            far: far.cluster,
-            bundles,
-            endpoint,
-            snapshot,
-            digest,
-            position: exporter.position(),
-            counts,
-        }
+        Self { cluster, ca, far: far.cluster, bundles, endpoint, snapshot, digest, counts }
     }
 
     /// Gateway `node` connects, tells everything, and then answers. It calls again whenever the connection is lost, as gateways do.
@@ -127,18 +117,12 @@ impl Peer {
             have: None,
         };
         writer.send(&LinkMessage::from(hello)).await.ok()?;
-        let have = match reader.next::<LinkMessage>().await.ok()?? {
-            LinkMessage::Hello(hello) => hello.have,
+        match reader.next::<LinkMessage>().await.ok()?? {
+            LinkMessage::Hello(_) => {}
             other => panic!("{}: no hello but {other:?}", self.cluster.name),
-        };
-        if have != Some(self.position) {
-            writer.get_mut().write_chunk(self.snapshot.clone()).await.ok()?;
         }
         writer.get_mut().write_chunk(self.digest.clone()).await.ok()?;
-        self.counts.standing.fetch_add(1, Relaxed);
-        let lost = self.answer(writer, reader).await;
-        self.counts.standing.fetch_sub(1, Relaxed);
-        lost
+        self.answer(writer, reader).await
     }
 
     async fn connect(&self, node: NodeId, gateway: SocketAddr) -> Option<Connection> {
@@ -153,11 +137,17 @@ impl Peer {
 
     async fn answer(&self, mut writer: FrameWriter, mut reader: FrameReader) -> Option<Never> {
         let mut beat = tokio::time::interval(DIGEST_INTERVAL);
+        let mut standing = None;
         loop {
             tokio::select! {
                 _ = beat.tick() => writer.get_mut().write_chunk(self.digest.clone()).await.ok()?,
                 message = reader.next::<LinkMessage>() => match message.ok()?? {
+                    LinkMessage::HaveExports(_) => {
+                        standing.get_or_insert_with(|| Standing::new(&self.counts));
+                    }
                     LinkMessage::SendSnapshot(_) => {
+                        self.counts.snapshots.fetch_add(1, Relaxed);
+                        standing.get_or_insert_with(|| Standing::new(&self.counts));
                         writer.get_mut().write_chunk(self.snapshot.clone()).await.ok()?;
                         writer.get_mut().write_chunk(self.digest.clone()).await.ok()?;
                     }
@@ -186,8 +176,24 @@ impl Peer {
     }
 }
 
+/// Counts a connection.
+struct Standing<'c>(&'c Counts);
+
+impl<'c> Standing<'c> {
+    fn new(counts: &'c Counts) -> Self {
+        counts.standing.fetch_add(1, Relaxed);
+        Self(counts)
+    }
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.0.standing.fetch_sub(1, Relaxed);
+    }
+}
+
 fn told_by(exporter: &Exporter) -> (Bytes, Bytes) {
-    (services::encoded(exporter.hello(None)), services::encoded([exporter.digest()]))
+    (services::encoded(exporter.snapshot()), services::encoded([exporter.digest()]))
 }
 
 /// A gateway that calls and is not called.

@@ -37,8 +37,10 @@ sometimes! {
     WatcherAhead,
     /// A gateway of a linked cluster went on with deltas on a new connection.
     LinkResumedByDelta,
-    /// A gateway of a linked cluster got a snapshot although it had a copy.
+    /// No delta led on from the copy that a gateway of a linked cluster had.
     LinkResumedBySnapshot,
+    /// What a gateway of a linked cluster exports was here already, from before it restarted or from another one.
+    ExportsAdopted,
     /// A copy of exports that had been spoilt was found out by its digest and mended.
     MismatchHealed,
     /// A connection ended because one of its directions was dead.

@@ -25,6 +25,7 @@ pub(crate) enum Frame {
     Exports(Exports),
     Digest(ExportsDigest),
     SendSnapshot,
+    Have((Epoch, Revision)),
 }
 
 /// One end of a connection, as the process there sees it.
@@ -41,6 +42,8 @@ pub(crate) struct End {
     /// On links, once the peer has said hello: what it has been told.
     pub(crate) cursor: Option<ExportCursor>,
     pub(crate) digest: Instant,
+    /// On links: the peer knows that its exports are here.
+    pub(crate) have_said: bool,
 }
 
 pub(crate) struct Conn {
@@ -66,6 +69,7 @@ impl World {
             established: self.link_established(addr, self.gateways[other].cluster).unwrap_or_default(),
             cursor: None,
             digest: self.now,
+            have_said: false,
         });
         self.conns.push(Conn { link, ends });
         let conn = self.conns.len() - 1;

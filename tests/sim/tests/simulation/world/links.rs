@@ -93,6 +93,11 @@ impl World {
                     cursor.handle_send_snapshot();
                 }
             }
+            Frame::Have(at) => {
+                if let Some(cursor) = &mut self.end(conn, side).cursor {
+                    cursor.handle_have(at);
+                }
+            }
             Frame::Keepalive | Frame::Close | Frame::Rows(_) => {}
         }
         self.process(at).flush = true;
@@ -101,11 +106,10 @@ impl World {
     fn greeted(&mut self, conn: usize, side: usize, have: Option<(Epoch, Revision)>) {
         let (at, _, cluster) = self.ends(conn, side);
         let exporter = &self.process(at).peers[&cluster].exporter;
-        let first = exporter.hello(have);
-        if have.is_some() && first.iter().any(|frame| frame.snapshot.is_some()) {
-            self.seen.note(Sometimes::LinkResumedBySnapshot);
-        } else if have.is_some() {
-            self.seen.note(Sometimes::LinkResumedByDelta);
+        match have.map(|have| exporter.resume(have)) {
+            Some(Some(_)) => self.seen.note(Sometimes::LinkResumedByDelta),
+            Some(None) => self.seen.note(Sometimes::LinkResumedBySnapshot),
+            None => {}
         }
         let now = self.now;
         let end = self.end(conn, side);
@@ -131,7 +135,11 @@ impl World {
         let (now, (at, node, cluster)) = (self.now, self.ends(conn, side));
         let process = self.gateways[at].process.as_mut().unwrap();
         let peer = process.peers.get_mut(&cluster).unwrap();
-        let said = peer.imports.handle_digest(now, node, digest);
+        let adopted = peer.imports.adopted();
+        let said = peer.imports.handle_digest(now, node, digest, true);
+        if peer.imports.adopted() > adopted {
+            self.seen.note(Sometimes::ExportsAdopted);
+        }
         peer.learn(&said.change, &mut self.seen);
         peer.verdicts.insert(node, said.verdict);
         if said.verdict == DigestVerdict::InStep && peer.spoilt.remove(&node) {
@@ -139,6 +147,10 @@ impl World {
         }
         if said.verdict == DigestVerdict::Ask {
             self.ask(conn, side);
+        } else if said.verdict == DigestVerdict::InStep
+            && !std::mem::replace(&mut self.end(conn, side).have_said, true)
+        {
+            self.send(conn, side, Frame::Have((digest.epoch, digest.revision)));
         }
     }
 
