@@ -165,9 +165,9 @@ async fn answer(
         (Some(identity), Some(workload)) => {
             let release: String = hello.version.release.chars().take(64).collect();
             let standing = peer_chain(connection).and_then(|chain| hub.node.bundles().standing(&chain).ok());
-            let svid_key = standing.map_or([0; 32], |standing| *standing.key());
-            let sidecar = session::Sidecar { identity, workload, release, svid_key };
-            session::run(hub, connection, sidecar, out, metered).await
+            let svid_keys = standing.iter().map(|standing| *standing.key()).collect();
+            let sidecar = session::Sidecar { identity, workload, release, svid_keys };
+            session::run(hub, connection, (sidecar, standing), out, metered).await
         }
     }
 }

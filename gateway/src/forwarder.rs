@@ -2,9 +2,13 @@
 //!
 //! It owns the overlay port. One thread a core receives batches of packets, reads the destination connection ID of each,
 //! and sends them on; it holds no keys of the traffic and keeps no state per connection. What it knows is an immutable
-//! picture (`tables`) that others replace; nothing on the packet path takes a lock or allocates.
+//! picture (`tables`) that others replace; nothing on the packet path takes a lock or allocates. Packets to a cluster that answers
+//! directly are passed on as they are; those that go through other clusters travel in envelopes (`envelope`).
 
+mod arena;
 mod counters;
+mod envelope;
+mod exit;
 mod probing;
 mod route;
 mod sharded;
@@ -16,12 +20,13 @@ mod worker;
 
 pub use counters::{Counters, DropReason, ForwarderCollector, Totals};
 pub use source::{Class, SourceLimits};
-pub use tables::{Inputs, LinkRoute, Links, ServiceRoute, Services, Siblings};
+pub use tables::{Inputs, LinkRoute, Links, ServiceRoute, Services, Siblings, TransitRoutes};
 
 use causeway_model::{ClusterId, NodeId, WorkloadId};
 use causeway_runtime::{BindError, Tasks, bind_error};
 use causeway_transport::forward::ForwardSocket;
-use causeway_transport::gateway::OwnPackets;
+use causeway_transport::gateway::{OwnPackets, transit_cluster};
+use exit::Exit;
 use source::{Source, Strangers};
 use std::io;
 use std::net::SocketAddr;
@@ -71,6 +76,7 @@ struct Shared {
     strangers: Strangers,
     cookie_secret: [u8; 32],
     events: mpsc::Sender<Event>,
+    /// One for each thread, and one for what the gateway itself sends through other clusters.
     counters: Vec<Arc<Counters>>,
     receive_errors: AtomicU64,
     receive_failing: AtomicBool,
@@ -196,7 +202,7 @@ impl BoundForwarder {
             strangers: Strangers::new(seed, &fixed.limits),
             cookie_secret,
             events,
-            counters: (0..ports).map(|_| Arc::default()).collect(),
+            counters: (0..=ports).map(|_| Arc::default()).collect(),
             receive_errors: AtomicU64::new(0),
             receive_failing: AtomicBool::new(false),
             admitted: AtomicU64::new(0),
@@ -204,6 +210,7 @@ impl BoundForwarder {
             fixed,
         });
         let links = Arc::new(self.links);
+        self.own.leave_by(Arc::new(Exit { shared: shared.clone(), links: links.clone() }));
         for (index, listeners) in self.listeners.into_iter().enumerate() {
             let worker = Worker {
                 index,
@@ -228,9 +235,14 @@ impl Forwarder {
         self.shared.dirty.notify_one();
     }
 
-    /// Takes packets of an authenticated control connection from `addr` at a gateway's rate until the guard is dropped.
+    /// Takes packets of an authenticated control connection from `addr` at a gateway's rate until the guard is dropped. One through
+    /// other clusters has no address from which anything comes: its packets are those of the neighbour that brings them.
     pub fn admit_control(&self, addr: SocketAddr) -> ControlAdmission {
-        self.update(|inputs| inputs.sources.hold(addr));
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let addr = Some(addr).filter(|addr| transit_cluster(*addr).is_none());
+        if let Some(addr) = addr {
+            self.update(|inputs| inputs.sources.hold(addr));
+        }
         ControlAdmission { forwarder: self.clone(), addr }
     }
 
@@ -351,12 +363,14 @@ impl Forwarder {
 #[derive(Debug)]
 pub struct ControlAdmission {
     forwarder: Forwarder,
-    addr: SocketAddr,
+    addr: Option<SocketAddr>,
 }
 
 impl Drop for ControlAdmission {
     fn drop(&mut self) {
-        self.forwarder.update(|inputs| inputs.sources.release(self.addr));
+        if let Some(addr) = self.addr {
+            self.forwarder.update(|inputs| inputs.sources.release(addr));
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod trust;
 
 pub(crate) use behind::Lag;
 pub(crate) use drive::{cluster_addrs, drive, link_addrs};
-pub(crate) use feed::RefusedOffers;
+pub(crate) use feed::{Held, RefusedOffers};
 #[cfg(test)]
 pub(crate) use index::names_from;
 pub(crate) use index::{News, Position};
@@ -32,7 +32,7 @@ pub(crate) use trust::{RootId, root_id};
 use crate::bucket::Bucket;
 use crate::disk::DiskWatch;
 use crate::forwarder::Forwarder;
-use crate::links::{Bulletin, Health};
+use crate::links::{Bulletin, Health, Transit};
 use crate::node::{Node, NodeError};
 use crate::siblings::Siblings;
 use behind::Behind;
@@ -142,6 +142,8 @@ pub(crate) struct Inner {
     pub(crate) tables_work: Notify,
     /// What this gateway says of its links to the others of the cluster.
     pub(crate) bulletin: Bulletin,
+    /// Which clusters are reached through others.
+    pub(crate) transit: Transit,
 }
 
 /// A handle on what a gateway knows; cheap to clone.
@@ -192,6 +194,7 @@ impl Hub {
             lost: Lost::default(),
         };
         let disk = Arc::new(DiskWatch::new(node.dirs()));
+        let transit = Transit::new(node.cluster().id);
         Self(Arc::new(Inner {
             disk,
             node,
@@ -210,6 +213,7 @@ impl Hub {
             presence_work: Notify::new(),
             tables_work: Notify::new(),
             bulletin: Bulletin::default(),
+            transit,
         }))
     }
 

@@ -3,10 +3,10 @@
 
 use crate::hub::{Change, Hub};
 use causeway_catalog::{Catalog, Refusal};
-use causeway_model::{GatewayFacts, GatewayRole, NodeId};
-use causeway_store::{Candidate, ProposeError, choose_voters, without};
+use causeway_model::NodeId;
+use causeway_store::ProposeError;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often the leader looks.
 const EVERY: Duration = Duration::from_millis(500);
@@ -76,32 +76,15 @@ async fn tend(hub: &Hub, catalog: &Catalog) -> Result<(), ProposeError> {
     for gateway in catalog.gateways().filter(|gateway| !members.contains(&gateway.node)) {
         hub.registry.add_learner(gateway.node).await?;
     }
-    let (voters, candidates) = (status.voters.iter().copied().collect(), candidates(hub, catalog));
     if let Some(&node) = members.iter().find(|node| catalog.gateway(**node).is_none()) {
-        return leave(hub, node, &voters, &candidates).await;
+        hub.registry.remove_member(node).await?;
+        tracing::info!(gateway = %node, "a removed gateway is no member of the registry any more");
+        return Ok(());
     }
-    match choose_voters(&voters, &candidates) {
-        Some(chosen) => set_voters(hub, chosen).await,
-        // the leader that began a change died half-way: the old voters would count for ever
-        None if hub.registry.is_changing_voters() => set_voters(hub, voters).await,
+    match hub.registry.next_voters() {
+        Some(voters) => set_voters(hub, voters).await,
         None => Ok(()),
     }
-}
-
-async fn leave(
-    hub: &Hub,
-    node: NodeId,
-    voters: &BTreeSet<NodeId>,
-    candidates: &[Candidate],
-) -> Result<(), ProposeError> {
-    if voters.contains(&node)
-        && let Some(chosen) = without(voters, node, hub.node.id(), candidates)
-    {
-        set_voters(hub, chosen).await?;
-    }
-    hub.registry.remove_member(node).await?;
-    tracing::info!(gateway = %node, "a removed gateway is no member of the registry any more");
-    Ok(())
 }
 
 async fn set_voters(hub: &Hub, voters: BTreeSet<NodeId>) -> Result<(), ProposeError> {
@@ -109,29 +92,6 @@ async fn set_voters(hub: &Hub, voters: BTreeSet<NodeId>) -> Result<(), ProposeEr
     hub.registry.set_voters(voters).await?;
     tracing::info!(voters = listed, "the voters of the registry changed");
     Ok(())
-}
-
-fn candidates(hub: &Hub, catalog: &Catalog) -> Vec<Candidate> {
-    let (now, own) = (Instant::now(), hub.node.id());
-    let members = hub.registry.members();
-    let soft = hub.soft();
-    let candidate = |gateway: &GatewayFacts| {
-        let node = gateway.node;
-        let dead_for = if node == own { None } else { soft.siblings.dead_for(now, node) };
-        let alive = node == own || dead_for.is_none() && soft.siblings.of(now, node).is_some();
-        let member = members.iter().find(|member| member.node == node);
-        let behind = if node == own { Some(0) } else { member.and_then(|member| member.behind) };
-        Candidate {
-            node,
-            signs: gateway.role == GatewayRole::Gateway,
-            alive,
-            draining: catalog.is_draining(node),
-            behind,
-            zone: format!("{}/{}", gateway.locality.region, gateway.locality.zone),
-            dead_for,
-        }
-    };
-    catalog.gateways().map(candidate).collect()
 }
 
 /// Waits until `node` is a member no more; returns whether it is not.

@@ -141,6 +141,7 @@ mod tests {
             least_bundle: least.map(Revision),
             roots: roots.iter().map(|&root| [root; 8]).collect(),
             admin: None,
+            unix_time: 0,
         }
     }
 

@@ -77,6 +77,7 @@ mod tests {
             action: Action::Created,
             state: Progress::Done,
             changes: vec![],
+            done: vec![],
             before: None,
             after: None,
         };

@@ -22,7 +22,8 @@ gateway's UDP port with a QUIC handshake; the gateway adds what it sees: registr
 A check is ok, a warning (works, but not well), or failed. The exit code is 1 if any failed.
 
 With --data-dir it asks nobody, and looks at the files of a gateway on this machine that does not answer: whether a process has \
-them, whether they are there, readable and in order, and how much space is left. It changes nothing. Run it as the gateway's user \
+them, whether they are there, readable and in order, and how much space is left. The registry of a gateway that does not run is read \
+to its last entry, and its log is replayed; one that is in use is left alone. It changes nothing. Run it as the gateway's user \
 or as root.
 
 Examples:

@@ -111,6 +111,7 @@ mod tests {
             action: if before.is_some() { Action::Configured } else { Action::Created },
             state: Progress::Planned,
             changes: vec![],
+            done: vec![],
             before,
             after: Some(json!({ "to": ["phx"] })),
         }

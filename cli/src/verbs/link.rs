@@ -172,7 +172,7 @@ fn read_token(input: impl Read) -> Result<String> {
 }
 
 const LIST: &str = "\
-STATE is up, stale (silent: what it offers is used last, or as `causeway link set` says), down (none of its gateways answers), paused, or \
+STATE is up (through other clusters, if some are named), stale (silent: what it offers is used last, or as `causeway link set` says), down (none of its gateways answers), paused, or \
 one-way: packets between some two gateways arrive in one direction only, and no two gateways hear each other. While some do, the \
 link is up, and `causeway link show` tells which pairs are not.
 
@@ -200,7 +200,7 @@ fn table(links: &[Link]) -> String {
         let answering = link.gateways.iter().filter(|gateway| gateway.ports.0 > 0).count();
         table.row([
             link.cluster.clone(),
-            link.state.clone(),
+            state(link),
             seconds(link.stale_for),
             link.region.clone(),
             format!("{answering}/{}", link.gateways.len()),
@@ -212,8 +212,17 @@ fn table(links: &[Link]) -> String {
     table.to_string()
 }
 
+/// Whether the link works, and through whom if not directly.
+fn state(link: &Link) -> String {
+    if link.via.is_empty() {
+        link.state.clone()
+    } else {
+        format!("{} via {}", link.state, link.via.join(", "))
+    }
+}
+
 const SHOW: &str = "\
-PORTS is how many of our source ports that gateway answers, RTT what its probes take. The rest is of control connections between \
+Via names the clusters that traffic passes through while none of the linked cluster's gateways answers directly. PORTS is how many of our source ports that gateway answers, RTT what its probes take. The rest is of control connections between \
 the gateway that is asked and that one: CTL RTT what heartbeats take, LOSS IN and LOSS OUT what was lost of its and of ours in the last 20 s \
 (of those that go over a stream, as they do where datagrams are not allowed, none is while the connection lives). VERDICT is what \
 both ends say: up, silent, or which direction is lost; nothing without a connection.
@@ -247,6 +256,7 @@ fn details(link: &Link) -> String {
     facts.fact("trust domain", link.trust_domain.as_str());
     facts.fact("region", link.region.as_str());
     facts.fact("state", link.state.as_str());
+    facts.fact("via", link.via.join(", "));
     facts.fact("silent for", seconds(link.stale_for));
     facts.fact("linked since", instant(link.established_at));
     facts.fact("imports", format!("{} service(s) that it offers us", link.imports));
@@ -256,6 +266,7 @@ fn details(link: &Link) -> String {
     let paused = [(link.paused, "here"), (link.peer_paused, "by the linked cluster")];
     let paused: Vec<&str> = paused.iter().filter(|(paused, _)| *paused).map(|(_, by)| *by).collect();
     facts.fact("paused", paused.join(", "));
+    facts.fact("transit", if link.transit { "on" } else { "off" });
     facts.fact("merges in", list(&link.merge_namespaces));
     facts.fact(
         "when silent",
@@ -336,7 +347,11 @@ const SET: &str = "\
 --stale says what becomes of the cluster's services while the link is silent: serve-last (used when nobody else offers them), \
 eject (30 s later not at all, or as long as --eject-after says) or fence (not from the first moment).
 
+With --transit on at both ends of the links A-B and B-C, clusters A and C reach each other through B while they do not directly, and can \
+be linked through it. B cannot read what passes, and speaks for neither; trust and exports are between A and C.
+
 Examples:
+  causeway link set phx --transit on
   causeway link set phx --stale eject --eject-after 30s
   causeway link set phx --merge shop --merge bank
   causeway link set phx --merge '*'";
@@ -356,6 +371,9 @@ pub(crate) struct Set {
     /// A namespace in which its services join local ones of the same name, instead of those before; * stands for all, none for none
     #[arg(long, value_name = "NAMESPACE")]
     merge: Vec<String>,
+    /// Whether packets between it and other clusters may pass through this one, and those of this cluster through it
+    #[arg(long, value_enum, value_name = "ON|OFF")]
+    transit: Option<Switch>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -370,6 +388,14 @@ enum StaleWord {
     Eject,
     /// Not used from the first moment
     Fence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    /// They may
+    On,
+    /// They may not
+    Off,
 }
 
 impl Set {
@@ -395,10 +421,11 @@ impl Set {
             [none] if none == "none" => Some(Vec::new()),
             some => Some(some.to_vec()),
         };
-        if stale.is_none() && merge_namespaces.is_none() {
-            return Err(super::usage("nothing to change: give --stale or --merge"));
+        let transit = self.transit.map(|switch| switch == Switch::On);
+        if stale.is_none() && merge_namespaces.is_none() && transit.is_none() {
+            return Err(super::usage("nothing to change: give --stale, --merge or --transit"));
         }
-        Ok(LinkPolicy { merge_namespaces, stale, transit: None })
+        Ok(LinkPolicy { merge_namespaces, stale, transit })
     }
 }
 
@@ -462,6 +489,7 @@ mod tests {
             merge_namespaces: vec!["*".into()],
             stale: Stale::EjectAfter { seconds: Some(30) },
             transit: false,
+            via: Vec::new(),
         }
     }
 
@@ -471,6 +499,12 @@ mod tests {
 CLUSTER  STATE  STALE  REGION        GATEWAYS  IMPORTS  EXPORTS  RELEASE
 phx      stale  12s    us-phoenix-1  1/2       3        1        -";
         assert_eq!(table(&[link()]), expected);
+        let through = Link { state: "up".into(), via: vec!["lhr".into(), "77".into()], ..link() };
+        let listed = table(std::slice::from_ref(&through));
+        assert!(listed.contains("phx      up via lhr, 77  12s"), "{listed}");
+        let shown = details(&through);
+        assert!(shown.contains("via             lhr, 77\n"), "{shown}");
+        assert!(shown.contains("transit         off\n"), "{shown}");
     }
 
     #[test]

@@ -11,8 +11,8 @@ const REVOKE: &str = "\
 Certificates of the subject that were issued until now are refused in this cluster and in every linked one, and connections made \
 with them end within 5 s. Tokens of the identity are revoked, too. A new token gives the identity a new, good certificate.
 
---workload revokes the key that the workload attached with: of one that has renewed since (16 h after it attached, or in a \
-rotation of roots), revoke the identity.
+--workload revokes the keys of the certificates that the workload has: the newest, and up to three before it. One that may have \
+asked for more is shut out by its identity alone.
 
 Examples:
   causeway revoke shop/payments
@@ -27,7 +27,7 @@ pub(crate) struct Revoke {
     /// The identity: NAMESPACE/ACCOUNT, or a SPIFFE ID of this cluster
     #[arg(value_name = "IDENTITY", group = "whom")]
     identity: Option<String>,
-    /// Only the certificate of this live workload
+    /// Only the certificates of this live workload
     #[arg(long, value_name = "ID", group = "whom")]
     workload: Option<String>,
     /// Only certificates of this public key: key: and its SHA-256
@@ -44,8 +44,11 @@ impl Revoke {
             workload: self.workload.clone(),
             key: self.key.clone(),
         };
-        let made: Revocation = Api::of(&self.target)?.post("/v1/revocations", &body)?;
-        output::say(&format!("revoked: {}, issued until {}", made.subject, instant(made.issued_before)))
+        let made: Vec<Revocation> = Api::of(&self.target)?.post("/v1/revocations", &body)?;
+        let line = |made: &Revocation| {
+            format!("revoked: {}, issued until {}", made.subject, instant(made.issued_before))
+        };
+        output::say(&made.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 }
 

@@ -35,7 +35,7 @@ fn table(status: &Status, now: SystemTime) -> String {
     facts.fact("cluster", format!("{} (id {}, {})", status.cluster, status.cluster_id, status.trust_domain));
     facts.fact("gateway", format!("{} ({}, release {})", status.node, status.role, status.release));
     facts.fact("runs in", format!("{} {}", status.region, status.zone));
-    facts.fact("ready", yes_no(status.ready));
+    facts.fact("ready", ready(status));
     facts.fact("listens on", list(&status.listen));
     facts.fact("registry", registry(&status.registry));
     facts.fact("voters", list(&status.registry.voters));
@@ -47,6 +47,13 @@ fn table(status: &Status, now: SystemTime) -> String {
     facts.fact("dropped", dropped(&status.packets));
     facts.fact("certificate", format!("until {}", relative(status.svid_expires_at, now)));
     facts.to_string()
+}
+
+fn ready(status: &Status) -> String {
+    match &status.not_ready[..] {
+        [] => yes_no(status.ready).to_owned(),
+        why => format!("NO: {}", why.join("; ")),
+    }
 }
 
 fn registry(registry: &Registry) -> String {
@@ -101,6 +108,7 @@ mod tests {
             region: "us-ashburn-1".into(),
             zone: "AD-1".into(),
             ready: true,
+            not_ready: Vec::new(),
             listen: vec!["[::]:7443".into()],
             registry,
             attached: 2,
@@ -126,6 +134,9 @@ links        phx stale for 9s
 packets      10 received, 8 forwarded
 dropped      bad-mac 2,not-admitted 9
 certificate  until 2023-11-14T23:13:20Z (in 1h)";
-        assert_eq!(table(&status, UNIX_EPOCH + Duration::from_secs(1_700_000_000)), expected);
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        assert_eq!(table(&status, now), expected);
+        let full = Status { ready: false, not_ready: vec!["disk: cannot write into /data".into()], ..status };
+        assert!(table(&full, now).contains("\nready        NO: disk: cannot write into /data\n"));
     }
 }

@@ -21,7 +21,7 @@
 //! | `GET /v1/backup` | | the registry, as a file for `causeway restore` |
 //! | `GET /v1/ca` | | [`Ca`] |
 //! | `POST /v1/ca/rotate`, `POST /v1/ca/activate`, `DELETE /v1/ca/roots/FINGERPRINT` | [`Rotate`] | [`Rotated`]; `{}` |
-//! | `GET /v1/revocations`, `POST /v1/revocations` | [`Revoke`] | list of [`Revocation`]; [`Revocation`] |
+//! | `GET /v1/revocations`, `POST /v1/revocations` | [`Revoke`] | list of [`Revocation`]; the same, those that were made |
 //! | `DELETE /v1/revocations?subject=SUBJECT` | | `{}` |
 //! | `GET /v1/check` | | list of [`Check`] |
 //! | `POST /v1/apply` | [`Apply`], at most 4 MiB | [`Applied`]; [`ApplyProblem`] when it fails |
@@ -74,8 +74,11 @@ pub struct Status {
     pub region: String,
     /// Where it runs: zone.
     pub zone: String,
-    /// Whether it takes packets.
+    /// Whether it takes packets, and can keep what it must.
     pub ready: bool,
+    /// Why it is not ready, as `what: why`; nothing when it is.
+    #[serde(default)]
+    pub not_ready: Vec<String>,
     /// Where it takes them.
     pub listen: Vec<String>,
     /// The registry.
@@ -317,8 +320,12 @@ pub struct Link {
     pub merge_namespaces: Vec<String>,
     /// What becomes of the peer's services while the link is silent.
     pub stale: Stale,
-    /// Whether traffic between this peer and others may pass through this cluster; always false in this release.
+    /// Whether traffic between this peer and others may pass through this cluster, and traffic of this cluster through the peer.
     pub transit: bool,
+    /// The clusters that its traffic passes through, by name where they are linked and else by id; empty while it is reached directly,
+    /// or not at all.
+    #[serde(default)]
+    pub via: Vec<String>,
 }
 
 /// What becomes of a peer's services while its link is silent.
@@ -355,7 +362,7 @@ pub struct LinkPolicy {
     /// What becomes of them while the link is silent.
     #[serde(default)]
     pub stale: Option<Stale>,
-    /// Whether traffic between it and others may pass through this cluster: not in this release, so false.
+    /// Whether traffic between it and others may pass through this cluster, and traffic of this cluster through it.
     #[serde(default)]
     pub transit: Option<bool>,
 }
@@ -488,7 +495,7 @@ pub struct Revoke {
     /// Those of this public key: `key:` and its SHA-256.
     #[serde(default)]
     pub key: Option<String>,
-    /// That of this live workload.
+    /// Those of this live workload: of its newest SVID, and of up to three before it, as far as this cluster issued them meanwhile.
     #[serde(default)]
     pub workload: Option<String>,
 }

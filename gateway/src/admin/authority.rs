@@ -8,12 +8,13 @@ use crate::authority::{self, Awaited, DEFAULT_KEEP_SECS};
 use crate::hub::{Hub, root_id};
 use axum::Json;
 use axum::extract::State;
-use causeway_catalog::{ActivateRoot, CaState, DropRoot, Refusal, Reinstate, Revoked};
+use causeway_catalog::{ActivateRoot, CaState, Catalog, DropRoot, Refusal, Reinstate, Revoked};
 use causeway_identity::{CertificateDer, OperatorCa, SVID_TTL, certificate_pem, fingerprint, not_after};
 use causeway_model::{RevokedSubject, SpiffeId, TrustDomain, WorkloadId};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 /// For how much longer than an SVID lives a revocation is kept: clocks differ.
@@ -150,21 +151,30 @@ pub(super) async fn revoke(
     State(hub): State<Hub>,
     actor: Actor,
     Body(request): Body<Revoke>,
-) -> Result<Json<Revocation>, ApiError> {
-    let subject = match (&request.identity, &request.key, &request.workload) {
+) -> Result<Json<Vec<Revocation>>, ApiError> {
+    let subjects: BTreeSet<RevokedSubject> = match (&request.identity, &request.key, &request.workload) {
         (Some(identity), None, None) => {
-            RevokedSubject::Identity(whole(&hub.node.cluster().trust_domain, identity)?)
+            [RevokedSubject::Identity(whole(&hub.node.cluster().trust_domain, identity)?)].into()
         }
-        (None, Some(key), None) => parse("key", key)?,
-        (None, None, Some(workload)) => key_of(&hub, parse("workload", workload)?)?,
+        (None, Some(key), None) => [parse("key", key)?].into(),
+        (None, None, Some(workload)) => keys_of(&hub, parse("workload", workload)?)?,
         _ => return Err(ApiError::invalid("revocation", "name one of identity, key and workload")),
     };
     let ends_at = causeway_runtime::clock::unix_now() + (SVID_TTL + SLACK).as_secs();
-    change(&hub, &actor, causeway_catalog::Revoke { subject: subject.clone(), ends_at }).await?;
-    tracing::warn!(%subject, by = actor.0, "certificates are revoked");
-    let catalog = hub.catalog();
-    let made = catalog.revoked().find(|revoked| revoked.revocation.subject == subject);
-    made.map(|made| Json(shown(made))).ok_or_else(|| Refusal::NotRevoked { subject }.into())
+    change(&hub, &actor, causeway_catalog::Revoke { subjects: subjects.clone(), ends_at }).await?;
+    for subject in &subjects {
+        tracing::warn!(%subject, by = actor.0, "certificates are revoked");
+    }
+    let mut catalog = hub.catalog();
+    let known = |catalog: &Catalog| {
+        let made = catalog.revoked().filter(|revoked| subjects.contains(&revoked.revocation.subject));
+        made.map(shown).collect::<Vec<_>>()
+    };
+    if known(&catalog).len() < subjects.len() {
+        // this replica lags behind the leader
+        catalog = hub.registry.current().await?;
+    }
+    Ok(Json(known(&catalog)))
 }
 
 /// An identity as a SPIFFE ID, or as NAMESPACE/ACCOUNT.
@@ -177,17 +187,16 @@ fn whole(domain: &TrustDomain, identity: &str) -> Result<SpiffeId, ApiError> {
     }
 }
 
-/// The key of the SVID that a live workload attached with.
-fn key_of(hub: &Hub, workload: WorkloadId) -> Result<RevokedSubject, ApiError> {
-    let soft = hub.soft();
-    let row = soft.presence.get(workload).map(|view| view.row.svid_key).filter(|key| *key != [0; 32]);
-    let unknown = || {
+/// The keys of the SVIDs that a live workload has: that of the newest, and of those before, with which its connections may have been made.
+fn keys_of(hub: &Hub, workload: WorkloadId) -> Result<BTreeSet<RevokedSubject>, ApiError> {
+    let keys = hub.soft().presence.svid_keys(workload);
+    if keys.is_empty() {
         let message = format!(
             "no live workload {workload} is known here: list them with `causeway workloads`, or revoke its identity"
         );
-        ApiError::new(axum::http::StatusCode::NOT_FOUND, "workload-unknown", message)
-    };
-    row.map(RevokedSubject::Key).ok_or_else(unknown)
+        return Err(ApiError::new(axum::http::StatusCode::NOT_FOUND, "workload-unknown", message));
+    }
+    Ok(keys.into_iter().map(RevokedSubject::Key).collect())
 }
 
 /// What a request to take back a revocation names.
@@ -211,6 +220,8 @@ pub(super) async fn reinstate(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::fixture::Fixture;
+    use causeway_presence::Row;
 
     #[test]
     fn an_identity_may_be_written_short() {
@@ -221,5 +232,47 @@ mod tests {
         for bad in ["payments", "Shop/payments", "shop/"] {
             assert!(whole(&domain, bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_workload_is_revoked_with_every_key_that_it_has_and_its_probes_do_not_keep_it() {
+        let fixture = Fixture::start().await;
+        let hub = &fixture.hub;
+        let row = |workload: u64, keys: [u8; 2]| Row {
+            workload: WorkloadId(workload),
+            identity: format!("spiffe://{}/ns/shop/sa/a", hub.node.cluster().trust_domain).parse().unwrap(),
+            services: Vec::new(),
+            locality: hub.node.locality().clone(),
+            weight: 1,
+            overlay: Vec::new(),
+            release: "1.0.0".into(),
+            svid_key: [keys[0]; 32],
+            older_keys: Box::new([[keys[1]; 32]]),
+            seq: 0,
+            attached: true,
+        };
+        // its control connections are with other gateways, and its probes come here; another one shares its oldest key
+        for row in [row(7, [2, 1]), row(8, [3, 1])] {
+            let workload = row.workload;
+            hub.attach(row).unwrap();
+            hub.soft().presence.handle_detach(Instant::now(), workload);
+        }
+        let asked = Revoke { workload: Some(WorkloadId(7).to_string()), ..Revoke::default() };
+        let answer = revoke(State(hub.clone()), Actor("test".into()), Body(asked)).await;
+        let Json(made) = answer.unwrap_or_else(|error| panic!("{error:?}"));
+        let subjects: Vec<String> = made.into_iter().map(|made| made.subject).collect();
+        assert_eq!(subjects, ["01", "02"].map(|byte| format!("key:{}", byte.repeat(32))));
+        let began = Instant::now();
+        while hub.is_alive(WorkloadId(7)) {
+            assert!(began.elapsed() < Duration::from_secs(2), "its probes keep it alive");
+            hub.seen(WorkloadId(7));
+            hub.seen(WorkloadId(8));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(hub.is_alive(WorkloadId(8)), "it has a key that is good");
+        let asked = Revoke { workload: Some(WorkloadId(7).to_string()), ..Revoke::default() };
+        let unknown = revoke(State(hub.clone()), Actor("test".into()), Body(asked)).await.unwrap_err();
+        assert_eq!(unknown.problem.reason, "workload-unknown");
+        fixture.stop().await;
     }
 }

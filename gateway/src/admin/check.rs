@@ -6,6 +6,7 @@
 mod certificates;
 mod disk;
 mod host;
+mod imports;
 mod packets;
 mod paths;
 mod registry;
@@ -24,10 +25,15 @@ use axum::extract::State;
 use causeway_catalog::{Catalog, DrainGateway, Link};
 use causeway_federation::path::{GatewayId, Verdict};
 use causeway_identity::{CertificateDer, not_after};
-use causeway_model::{ClusterId, GatewayRole, NodeId};
+use causeway_model::{ClusterId, GatewayRole, NodeId, ServiceName};
 use causeway_store::{ProposeError, RegistryStatus};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
+
+/// How many imports are looked at for contradictions: with more the answer would take seconds.
+const MAX_LOOKED: usize = 20_000;
+/// How many of them at a time, while others wait for the soft state.
+const PAGE: usize = 128;
 
 pub(super) async fn run(State(hub): State<Hub>) -> Json<Vec<Check>> {
     let current = hub.registry.current().await.map(drop);
@@ -36,11 +42,13 @@ pub(super) async fn run(State(hub): State<Hub>) -> Json<Vec<Check>> {
     checks.extend([disk::writes(hub.disk.dir(), &hub.disk.tried(), now), disk::room(hub.disk.dir())]);
     checks.extend(certificates(&hub));
     checks.extend(trust(&hub, now));
-    checks.extend([clock(&hub), host::path_mtu()]);
+    checks.extend([clock(&hub, now), host::path_mtu()]);
     let sockets = hub.forwarder.sockets();
     checks.extend(host::buffers(sockets.receive_buffer, sockets.send_buffer));
     checks.extend(siblings(&hub, now));
     checks.extend(links(&hub));
+    checks.push(definitions(&hub).await);
+    checks.extend(over_cap(&hub));
     checks.extend([releases(&hub), sidecars(&hub, now)]);
     checks.extend(packets::check(&hub.forwarder.totals()));
     Json(checks)
@@ -102,13 +110,23 @@ fn trust(hub: &Hub, now: Instant) -> Vec<Check> {
     [rotation, revocations].into_iter().chain(own).chain(theirs).collect()
 }
 
-fn clock(hub: &Hub) -> Check {
-    let catalog = hub.catalog();
+fn clock(hub: &Hub, now: Instant) -> Check {
+    let (catalog, clock) = (hub.catalog(), unix(SystemTime::now()));
     let peers = catalog.links().filter_map(|link| {
         let (node, ahead) = hub.with_peer(link.peer.id, |peer| peer.clock).flatten()?;
-        Some((link.peer.name.clone(), node, ahead))
+        Some(host::Clock { node, cluster: Some(link.peer.name.clone()), ahead })
     });
-    host::clock(unix(SystemTime::now()), &peers.collect::<Vec<_>>())
+    let mut clocks: Vec<_> = peers.collect();
+    let soft = hub.soft();
+    let siblings = hub.gateways().into_iter().map(|facts| facts.node).filter_map(|node| {
+        let (said, ago) = soft.siblings.of(now, node)?;
+        let theirs = said.unix_time.saturating_add(ago.as_secs());
+        let ahead = theirs.cast_signed().saturating_sub(clock.cast_signed());
+        Some(host::Clock { node, cluster: None, ahead })
+    });
+    clocks.extend(siblings);
+    drop(soft);
+    host::clock(clock, &clocks)
 }
 
 fn siblings(hub: &Hub, now: Instant) -> Vec<Check> {
@@ -129,7 +147,8 @@ fn siblings(hub: &Hub, now: Instant) -> Vec<Check> {
 
 /// When `node` was last drained, as far as the audit goes back.
 fn drained_at(catalog: &Catalog, node: NodeId) -> Option<u64> {
-    let command = causeway_catalog::CommandBody::from(DrainGateway { node, draining: true });
+    let command =
+        causeway_catalog::CommandBody::from(DrainGateway { node, draining: true, ready: BTreeSet::new() });
     let (name, subject) = (command.name(), command.subject());
     let drains = catalog.audit().filter(|entry| entry.refused.is_none() && entry.command == name);
     drains.filter(|entry| entry.subject == subject).map(|entry| entry.at).max()
@@ -156,10 +175,75 @@ fn links(hub: &Hub) -> Vec<Check> {
             paths: &of_link,
             sessions,
             verdicts: &verdicts(hub, link.peer.id),
+            via: &links::via(hub, link.peer.id),
         };
         paths::link(&seen, own)
     };
     catalog.links().map(check).collect()
+}
+
+/// Offers that are left out because others define the service otherwise.
+async fn definitions(hub: &Hub) -> Check {
+    let (catalog, here) = (hub.catalog(), hub.node.locality());
+    let named = |id: ClusterId| match catalog.link_by_id(id) {
+        Some(link) => link.peer.name.to_string(),
+        None if id == hub.node.cluster().id => hub.node.cluster().name.to_string(),
+        None => id.to_string(),
+    };
+    let (mut left, mut looked, mut all) = (Vec::new(), 0, 0);
+    for cluster in catalog.links().map(|link| link.peer.id) {
+        all += hub.with_peer(cluster, |peer| peer.imports.len()).unwrap_or_default();
+        let mut after = None;
+        while looked < MAX_LOOKED {
+            let Some(page) = page(hub, &catalog, cluster, after.as_ref()) else { break };
+            looked += page.count;
+            for name in page.shared {
+                let lost = hub.service(&name, here).conflicts;
+                left.extend(lost.into_iter().filter(|lost| lost.cluster == cluster).map(|lost| {
+                    let (cluster, against) = (named(lost.cluster), named(lost.against));
+                    imports::LeftOut { service: lost.service, cluster, against, why: lost.why }
+                }));
+            }
+            after = Some(page.last);
+            tokio::task::yield_now().await;
+        }
+    }
+    imports::definitions(&left, looked, all)
+}
+
+/// Some of a linked cluster's imports, in order of their names.
+struct Page {
+    count: usize,
+    last: ServiceName,
+    /// Those that somebody else has, too.
+    shared: Vec<ServiceName>,
+}
+
+/// The imports of `cluster` that come `after`; nothing at the end.
+fn page(hub: &Hub, catalog: &Catalog, cluster: ClusterId, after: Option<&ServiceName>) -> Option<Page> {
+    let soft = hub.soft();
+    let peer = soft.peers.get(&cluster)?;
+    let names: Vec<ServiceName> = peer.imports.after(after).take(PAGE).map(|import| import.name()).collect();
+    let others = |name: &ServiceName| {
+        let mut others = soft.peers.iter().filter(|(id, _)| **id != cluster);
+        others.any(|(_, other)| other.imports.by_name(name).is_some())
+    };
+    let (count, last) = (names.len(), names.last().cloned()?);
+    let shared = names.into_iter().filter(|name| catalog.service(name).is_some() || others(name));
+    Some(Page { count, last, shared: shared.collect() })
+}
+
+/// Linked clusters that offer more than is taken.
+fn over_cap(hub: &Hub) -> Vec<Check> {
+    let catalog = hub.catalog();
+    let check = |link: &Link| {
+        hub.with_peer(link.peer.id, |peer| {
+            let (taken, most) = (peer.imports.remembered(None).count(), peer.imports.rules().max_imports);
+            let over = peer.imports.is_over_cap();
+            over.then(|| imports::over_cap(&link.peer.name, taken, most, peer.refused.over_cap))
+        })?
+    };
+    catalog.links().filter_map(check).collect()
 }
 
 /// Which pairs of this gateway and one of `cluster` reach each other.
@@ -231,8 +315,7 @@ mod tests {
             overlay: Vec::new(),
             release: "0.1.0".into(),
             svid_key: [0; 32],
-            root: [0; 8],
-            bundle: Default::default(),
+            older_keys: Box::default(),
             seq: 0,
             attached: true,
         }
@@ -257,8 +340,8 @@ mod tests {
         let gateway = Fixture::start().await;
         let hub = &gateway.hub;
         let identity = "spiffe://iad.mesh/ns/shop/sa/payments";
-        let killed = hub.hold(&identity.parse().unwrap(), WorkloadId(7)).unwrap();
-        let ended = hub.hold(&identity.parse().unwrap(), WorkloadId(8)).unwrap();
+        let killed = hub.hold(&identity.parse().unwrap(), WorkloadId(7), None).unwrap();
+        let ended = hub.hold(&identity.parse().unwrap(), WorkloadId(8), None).unwrap();
         hub.attach(row(7, identity)).unwrap();
         hub.attach(row(8, identity)).unwrap();
         hub.goodbye(WorkloadId(8));

@@ -8,11 +8,12 @@ use crate::forwarder::PathStatus;
 use crate::hub::Hub;
 use axum::Json;
 use axum::extract::State;
-use causeway_catalog::{Catalog, DrainGateway, Refusal, RemoveGateway, Revoke};
+use causeway_catalog::{Catalog, DrainGateway, Refusal, RemoveGateway};
 use causeway_identity::GATEWAY_SVID_TTL;
-use causeway_model::{GatewayFacts, NodeId, RevokedSubject, SpiffeId};
-use causeway_store::{ProposeError, RegistryStatus};
+use causeway_model::{GatewayFacts, NodeId};
+use causeway_store::RegistryStatus;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// For how much longer than a gateway's SVID lives its revocation is kept: clocks differ.
@@ -38,25 +39,20 @@ pub(super) async fn drain(
 ) -> Result<Json<Gateway>, ApiError> {
     let node: NodeId = parse("gateway", &node)?;
     let draining = request.draining;
-    if draining {
-        check_another_serves(&hub, node)?;
-    }
-    change(&hub, &actor, DrainGateway { node, draining }).await?;
+    let ready = ready(&hub, Instant::now());
+    change(&hub, &actor, DrainGateway { node, draining, ready }).await?;
     tracing::info!(gateway = %node, draining, by = actor.0, "a gateway is taken out of use, or into use again");
     show(State(hub), Segment(node.to_string())).await
 }
 
-/// Refuses to take the last gateway out of use that takes sidecars' packets.
-fn check_another_serves(hub: &Hub, node: NodeId) -> Result<(), ApiError> {
-    let catalog = hub.catalog();
-    let serves = |gateway: &&GatewayFacts| gateway.node != node && !catalog.is_draining(gateway.node);
-    if catalog.gateway(node).is_none() || catalog.gateways().any(|gateway| serves(&gateway)) {
-        return Ok(());
-    }
-    let message = format!(
-        "gateway {node} is the only one of this cluster in use: let another one join, or take one into use again, before this one is drained"
-    );
-    Err(ApiError::of("gateway-last", message))
+/// The gateways that were heard lately, this one among them. Of two that are drained at once, whoever is asked, the registry refuses the second
+/// when no other of those that answered would be left.
+fn ready(hub: &Hub, now: Instant) -> BTreeSet<NodeId> {
+    let own = hub.node.id();
+    let nodes = hub.gateways().into_iter().map(|gateway| gateway.node);
+    let soft = hub.soft();
+    let heard = |node| soft.siblings.of(now, node).is_some() && soft.siblings.dead_for(now, node).is_none();
+    nodes.filter(|node| *node == own || heard(*node)).collect()
 }
 
 /// Refuses to remove the only voter: nobody would be left to elect a leader, and the registry would be lost with it.
@@ -79,41 +75,11 @@ pub(super) async fn remove(
 ) -> Result<Json<Value>, ApiError> {
     let node: NodeId = parse("gateway", &node)?;
     check_another_votes(&hub, node)?;
-    let gateways = hub.gateways();
-    let role = gateways.iter().find(|gateway| gateway.node == node).map(|gateway| gateway.role);
-    change(&hub, &actor, RemoveGateway { node }).await?;
-    if let Some(role) = role {
-        // linked clusters are told nothing of removals, and of revocations they are
-        let subject = RevokedSubject::Identity(SpiffeId::node(&hub.node.cluster().trust_domain, role, node));
-        let ends_at = causeway_runtime::clock::unix_now() + (GATEWAY_SVID_TTL + SLACK).as_secs();
-        hub.tasks.spawn(
-            "revoke a removed gateway",
-            revoke(hub.clone(), actor.0.clone(), Revoke { subject, ends_at }),
-        );
-    }
+    let revoked_until = causeway_runtime::clock::unix_now() + (GATEWAY_SVID_TTL + SLACK).as_secs();
+    change(&hub, &actor, RemoveGateway { node, revoked_until }).await?;
     tracing::warn!(gateway = %node, by = actor.0, "a gateway was removed");
     let left = crate::members::wait_left(&hub, node).await;
     Ok(Json(json!({ "left": left })))
-}
-
-/// Revokes until it is done: the removal stands, and nobody can ask for it again.
-async fn revoke(hub: Hub, by: String, command: Revoke) {
-    let stop = hub.tasks.token();
-    loop {
-        match hub.propose(&by, command.clone()).await {
-            Ok(_) => return,
-            Err(error @ ProposeError::Refused(_)) => {
-                return tracing::error!(reason = error.reason(), "a removed gateway is not revoked: {error}");
-            }
-            Err(error) => {
-                tracing::debug!(reason = error.reason(), "a removed gateway is not revoked yet: {error}")
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            () = stop.cancelled() => return,
-        }
-    }
 }
 
 /// What a gateway's own facts do not say.
@@ -180,10 +146,46 @@ fn part(node: NodeId, status: &RegistryStatus) -> &'static str {
 mod tests {
     use super::super::status::tests::follower;
     use super::*;
+    use crate::hub::fixture::{Fixture, SOON};
+    use causeway_catalog::AddGateway;
 
     #[test]
     fn a_gateway_has_its_part_in_the_registry() {
         let parts: Vec<&str> = (1..=5).map(|node| part(NodeId(node), &follower())).collect();
         assert_eq!(parts, ["voter", "leader", "voter", "learner", "none"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_last_gateway_that_answers_stays_in_use() {
+        let fixture = Fixture::start().await;
+        let own = fixture.hub.node.id();
+        let asked = async || {
+            let answer = drain(
+                State(fixture.hub.clone()),
+                Actor("test".into()),
+                Segment(own.to_string()),
+                Body(Drain { draining: true }),
+            );
+            answer.await.map(drop).map_err(|error| (error.status.as_u16(), error.problem.reason))
+        };
+        assert_eq!(asked().await, Err((409, "gateway-last-in-use".into())));
+        let facts = GatewayFacts { node: NodeId(2), ..fixture.hub.gateways().remove(0) };
+        let added = fixture.hub.propose("test", AddGateway { facts }).await.unwrap();
+        fixture.hub.registry.wait_applied(added.revision, SOON).await.unwrap();
+        // a member that nobody has heard of carries nothing
+        assert_eq!(asked().await, Err((409, "gateway-last-in-use".into())));
+        let status = fixture.hub.own_status();
+        let heard =
+            async || fixture.hub.soft().siblings.handle_status(Instant::now(), NodeId(2), status.clone());
+        heard().await;
+        assert_eq!(ready(&fixture.hub, Instant::now()), [own, NodeId(2)].into());
+        assert_eq!(asked().await, Ok(()));
+        assert!(fixture.hub.catalog().is_draining(own));
+        // gateway 2 was asked to drain itself while it saw this one in use
+        let ready = [own].into();
+        let second =
+            fixture.hub.propose("test", DrainGateway { node: NodeId(2), draining: true, ready }).await;
+        assert_eq!(second.unwrap_err().reason(), "gateway-last-in-use");
+        fixture.stop().await;
     }
 }

@@ -151,7 +151,8 @@ fn status() {
         release: "0.1.0".into(),
         region: "us-ashburn-1".into(),
         zone: "AD-1".into(),
-        ready: true,
+        ready: false,
+        not_ready: vec!["disk: full".into()],
         listen: vec!["0.0.0.0:7443".into()],
         registry: Registry {
             role: "leader".into(),
@@ -172,7 +173,8 @@ fn status() {
     };
     let expected = json!({
         "cluster": "iad", "cluster_id": 9, "trust_domain": "iad.mesh", "node": "0000000000000001", "role": "gateway",
-        "release": "0.1.0", "region": "us-ashburn-1", "zone": "AD-1", "ready": true, "listen": ["0.0.0.0:7443"],
+        "release": "0.1.0", "region": "us-ashburn-1", "zone": "AD-1", "ready": false,
+        "not_ready": ["disk: full"], "listen": ["0.0.0.0:7443"],
         "registry": {
             "role": "leader", "leader": "0000000000000001", "writable": true, "term": 3, "revision": 41,
             "voters": ["0000000000000001"], "learners": []
@@ -301,7 +303,8 @@ fn links() {
         peer_paused: false,
         merge_namespaces: vec!["*".into()],
         stale: Stale::EjectAfter { seconds: Some(30) },
-        transit: false,
+        transit: true,
+        via: vec!["lhr".into()],
     };
     let expected = json!({
         "cluster": "phx", "cluster_id": 9, "trust_domain": "phx.mesh", "region": "us-phoenix-1", "state": "up",
@@ -311,7 +314,7 @@ fn links() {
             "rtt_control_us": 81000, "loss_in": 0, "loss_out": null, "verdict": "up"
         }],
         "roots": ["00ff"], "release": null, "paused": true, "peer_paused": false, "merge_namespaces": ["*"],
-        "stale": {"eject-after": {"seconds": 30}}, "transit": false,
+        "stale": {"eject-after": {"seconds": 30}}, "transit": true, "via": ["lhr"],
     });
     golden(&link, &expected);
 }

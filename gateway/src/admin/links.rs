@@ -6,14 +6,13 @@ use super::api::{Accept, CreatedToken, Invite, Link, LinkGateway, LinkPolicy, Li
 use super::change;
 use super::error::ApiError;
 use super::extract::{Actor, Body, Segment, parse, parse_if, seconds};
-use super::resources::NO_TRANSIT;
 use crate::forwarder::PathStatus;
 use crate::hub::{Hub, Peer};
 use crate::links::{self as linking, PairStatus};
 use crate::tokens::MAX_TTL;
 use axum::Json;
 use axum::extract::State;
-use causeway_catalog::{MergeRule, PauseLink, RemoveLink, SetLinkPolicy, StalePolicy};
+use causeway_catalog::{ChangeIf, MergeRule, PauseLink, RemoveLink, SetLinkPolicy, StalePolicy};
 use causeway_federation::Conflict;
 use causeway_model::{ClusterId, ClusterName, GatewayFacts, Label, NodeId, ServiceName};
 use causeway_wire::token::LinkToken;
@@ -74,7 +73,9 @@ pub(super) async fn policy(
     Body(request): Body<LinkPolicy>,
 ) -> Result<Json<Link>, ApiError> {
     let cluster: ClusterName = parse("cluster", &cluster)?;
-    let catalog = hub.catalog();
+    // what the request leaves out stays as it is: somebody else's change of that must not be taken back unnoticed
+    let catalog = hub.registry.current().await?;
+    let was = catalog.witness_of_link(&cluster);
     let link =
         catalog.link(&cluster).ok_or(causeway_catalog::Refusal::LinkUnknown { cluster: cluster.clone() })?;
     let namespaces = request.merge_namespaces.as_deref();
@@ -85,11 +86,8 @@ pub(super) async fn policy(
     };
     let stale = request.stale.map_or(Ok(link.stale), |stale| stale_policy(&stale))?;
     let transit = request.transit.unwrap_or(link.transit);
-    if transit {
-        return Err(ApiError::invalid("transit", NO_TRANSIT));
-    }
-    change(&hub, &actor, SetLinkPolicy { cluster: cluster.clone(), merge_namespaces, stale, transit })
-        .await?;
+    let policy = SetLinkPolicy { cluster: cluster.clone(), merge_namespaces, stale, transit };
+    change(&hub, &actor, ChangeIf { was, change: policy.into() }).await?;
     show(State(hub), Segment(cluster.to_string())).await
 }
 
@@ -207,6 +205,7 @@ fn shown(hub: &Hub, link: &causeway_catalog::Link, paths: &[PathStatus], refused
         merge_namespaces: told_merge(&link.merge_namespaces),
         stale: told_stale(link.stale),
         transit: link.transit,
+        via: linking::via(hub, peer.id),
     }
 }
 

@@ -19,8 +19,6 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub(super) use link::NO_TRANSIT;
-
 use super::api::{Applied, Apply, ApplyProblem, Document, KindInfo, Mistake, ResourcePage, ResourceQuery};
 use super::change;
 use super::error::ApiError;

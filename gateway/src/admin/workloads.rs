@@ -32,7 +32,7 @@ fn shown(row: &Row, gateways: &[NodeId]) -> Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use causeway_model::{Locality, PortSet, Revision, WorkloadId};
+    use causeway_model::{Locality, PortSet, WorkloadId};
     use causeway_presence::ServedService;
 
     #[test]
@@ -51,8 +51,7 @@ mod tests {
             overlay: Vec::new(),
             release: "0.1.0".into(),
             svid_key: [0; 32],
-            root: [0; 8],
-            bundle: Revision(0),
+            older_keys: Box::default(),
             seq: 1,
             attached: true,
         };

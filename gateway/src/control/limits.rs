@@ -58,7 +58,6 @@ impl Limits {
             ToGateway::Register(_) => (&mut self.registrations, 1),
             ToGateway::Renew(_) | ToGateway::Join(_) => (&mut self.signatures, 1),
             ToGateway::ReportHealth(_)
-            | ToGateway::EpochsInUse(_)
             | ToGateway::Attach(_)
             | ToGateway::Trust(_)
             | ToGateway::Hello(_)

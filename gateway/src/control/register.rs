@@ -4,7 +4,7 @@ use super::refusal;
 use super::session::Sidecar;
 use crate::hub::Hub;
 use causeway_catalog::{Catalog, DeclarePorts};
-use causeway_model::{PortSet, Revision, ServiceName};
+use causeway_model::{PortSet, ServiceName};
 use causeway_presence::{Row, ServedService};
 use causeway_store::ProposeError;
 use causeway_wire::ctl::{MAX_SERVED, Register};
@@ -44,9 +44,8 @@ pub(super) async fn register(hub: &Hub, sidecar: &Sidecar, register: &Register) 
         weight: register.weight.clamp(1, 1000),
         overlay: register.overlay.clone(),
         release: sidecar.release.clone(),
-        svid_key: sidecar.svid_key,
-        root: [0; 8],
-        bundle: Revision(0),
+        svid_key: sidecar.svid_keys.first().copied().unwrap_or_default(),
+        older_keys: sidecar.svid_keys.iter().skip(1).copied().collect(),
         seq: 0,
         attached: true,
     };

@@ -4,12 +4,14 @@ use super::limits::Limits;
 use super::tell::Told;
 use super::{Metered, Out, SessionError, issue, register};
 use crate::authority;
-use crate::hub::{Change, Hub, Meter, RootId};
+use crate::hub::{Change, Held, Hub, Meter, RootId};
 use crate::watched::Watched;
+use causeway_identity::{CertificateDer, Standing};
 use causeway_model::{ClusterId, ServiceName, SpiffeId, WorkloadId};
+use causeway_presence::Row;
 use causeway_transport::Connection;
 use causeway_wire::ctl::{
-    Draining, InstancesGone, MAX_SUBSCRIPTIONS, MAX_WATCHED, Registered, RenewNow, ToGateway,
+    Draining, InstancesGone, Issued, MAX_SUBSCRIPTIONS, MAX_WATCHED, Registered, RenewNow, ToGateway,
 };
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,8 +22,9 @@ pub(super) struct Sidecar {
     pub(super) identity: SpiffeId,
     pub(super) workload: WorkloadId,
     pub(super) release: String,
-    /// SHA-256 of the key of the SVID that it attached with; zero when it showed none.
-    pub(super) svid_key: [u8; 32],
+    /// SHA-256 of the keys of its SVIDs, the newest first: of that which it attached with, and of those it was issued over this
+    /// session since; at most one more than [`Row::MAX_OLDER_KEYS`](causeway_presence::Row::MAX_OLDER_KEYS).
+    pub(super) svid_keys: Vec<[u8; 32]>,
 }
 
 pub(super) struct Session<'h> {
@@ -39,6 +42,7 @@ pub(super) struct Session<'h> {
     root: Option<RootId>,
     asked: Option<RootId>,
     pub(super) connection: Connection,
+    held: Held,
     /// Instances of linked clusters that it is connected to.
     remote: BTreeSet<(ClusterId, WorkloadId)>,
 }
@@ -46,12 +50,12 @@ pub(super) struct Session<'h> {
 pub(super) async fn run(
     hub: &Hub,
     connection: &Connection,
-    sidecar: Sidecar,
+    (sidecar, standing): (Sidecar, Option<Standing>),
     out: Out,
     metered: &mut Metered,
 ) -> Result<(), SessionError> {
     let mut changes = hub.changes();
-    let _held = hub.hold(&sidecar.identity, sidecar.workload)?;
+    let held = hub.hold(&sidecar.identity, sidecar.workload, standing)?;
     let mut session = Session {
         hub,
         sidecar,
@@ -65,6 +69,7 @@ pub(super) async fn run(
         root: None,
         asked: None,
         connection: connection.clone(),
+        held,
         remote: BTreeSet::new(),
     };
     session.tell_cluster().await?;
@@ -149,7 +154,10 @@ impl Session<'_> {
             },
             ToGateway::Renew(request) => {
                 match issue::renew(self.hub, &self.connection, &self.sidecar.identity, &request).await {
-                    Ok(issued) => self.out.send(issued).await,
+                    Ok(issued) => {
+                        self.renewed(&issued);
+                        self.out.send(issued).await
+                    }
                     Err(refused) => self.out.send(refused).await,
                 }
             }
@@ -180,11 +188,25 @@ impl Session<'_> {
                 self.root = Some(root);
                 self.tell_renew().await
             }
-            // keys are dropped by age alone until every sidecar's report is kept
-            ToGateway::EpochsInUse(_) => Ok(()),
             ToGateway::Hello(_) | ToGateway::Join(_) | ToGateway::Goodbye(_) => {
                 Err(SessionError::Protocol("an attached sidecar may not say hello or join again".into()))
             }
+        }
+    }
+
+    /// What was issued counts as the sidecar's, whether or not it arrives: who revokes the workload means that, too.
+    fn renewed(&mut self, issued: &Issued) {
+        let chain: Vec<CertificateDer<'_>> =
+            issued.chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        match self.hub.node.bundles().standing(&chain) {
+            Ok(standing) => {
+                let key = *standing.key();
+                self.sidecar.svid_keys.insert(0, key);
+                self.sidecar.svid_keys.truncate(1 + Row::MAX_OLDER_KEYS);
+                self.hub.renewed(self.sidecar.workload, key);
+                self.held.renewed(standing);
+            }
+            Err(error) => tracing::warn!(%error, "an SVID that was just issued is not good here"),
         }
     }
 

@@ -4,8 +4,8 @@ use super::SessionError;
 use super::session::Session;
 use causeway_catalog::Catalog;
 use causeway_model::{ClusterId, GatewayFacts, Revision, ServiceHandle, ServiceName, TrustDomain};
-use causeway_wire::ctl::{Bundles, ExportedTo, Gateways, Keys};
-use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, ServiceView};
+use causeway_wire::ctl::{Bundle, Bundles, ExportedTo, Gateways, Keys};
+use causeway_wire::view::{CidSecret, ProbeSecret, ServiceView};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// To which trust domains each of `services` is exported.
@@ -18,10 +18,30 @@ fn exported(catalog: &Catalog, services: &BTreeSet<ServiceName>) -> Vec<(Service
 #[derive(Default)]
 pub(super) struct Told {
     gateways: Vec<GatewayFacts>,
-    bundles: Option<(Revision, Vec<BundleView>)>,
+    trust: ToldTrust,
     keys: Option<(Vec<CidSecret>, ProbeSecret)>,
     exported: Option<Vec<(ServiceName, Vec<TrustDomain>)>>,
     services: BTreeMap<ServiceName, ServiceView>,
+}
+
+/// What was told of trust.
+#[derive(Debug, Default)]
+struct ToldTrust {
+    /// The revision of all of it.
+    revision: Option<Revision>,
+    /// At which revision each bundle had last changed.
+    bundles: BTreeMap<TrustDomain, Revision>,
+}
+
+impl ToldTrust {
+    /// The bundles to tell of those that are `trusted` at `revision`, which count as told from now on. What is not trusted any more is
+    /// forgotten: a link that is made again is told again, though its bundle may be the same.
+    fn due(&mut self, revision: Revision, trusted: &BTreeMap<TrustDomain, Revision>) -> Vec<TrustDomain> {
+        self.revision = Some(revision);
+        let known = std::mem::replace(&mut self.bundles, trusted.clone());
+        let new = trusted.iter().filter(|(domain, changed)| known.get(*domain) != Some(changed));
+        new.map(|(domain, _)| domain.clone()).collect()
+    }
 }
 
 impl Told {
@@ -53,11 +73,7 @@ impl Session<'_> {
             self.out.send(Gateways { gateways }).await?;
         }
         let catalog = self.hub.catalog();
-        let bundles = (catalog.trust_revision(), self.hub.bundles(&catalog));
-        if self.told.bundles.as_ref() != Some(&bundles) {
-            self.told.bundles = Some(bundles.clone());
-            self.out.send(Bundles { revision: bundles.0, bundles: bundles.1 }).await?;
-        }
+        self.tell_trust(&catalog).await?;
         let Some(probe_key) = self.hub.probe_secret(self.sidecar.workload) else { return Ok(()) };
         let keys = (self.hub.cid_secrets(), probe_key);
         if self.told.keys.as_ref() != Some(&keys) {
@@ -65,6 +81,21 @@ impl Session<'_> {
             self.out.send(Keys { cid_keys: keys.0, probe_key: keys.1 }).await?;
         }
         Ok(())
+    }
+
+    /// Whom to trust, where it changed: each bundle in a message of its own, then which of them count.
+    async fn tell_trust(&mut self, catalog: &Catalog) -> Result<(), SessionError> {
+        let revision = catalog.trust_revision();
+        if self.told.trust.revision == Some(revision) {
+            return Ok(());
+        }
+        let trusted = self.hub.trusted(catalog);
+        for domain in self.told.trust.due(revision, &trusted) {
+            if let Some(bundle) = self.hub.bundle(catalog, &domain) {
+                self.out.send(Bundle { bundle }).await?;
+            }
+        }
+        self.out.send(Bundles { revision, domains: trusted.into_keys().collect() }).await
     }
 
     /// To whom the services that this workload serves are exported, where it changed.
@@ -111,5 +142,28 @@ impl Session<'_> {
             self.out.send(merged.view).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bundles_that_changed_are_told_again() {
+        let mut told = ToldTrust::default();
+        let mut due = |revision: u64, trusted: &[(&str, u64)]| {
+            let trusted =
+                trusted.iter().map(|(domain, at)| (domain.parse().unwrap(), Revision(*at))).collect();
+            let due = told.due(Revision(revision), &trusted);
+            due.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(due(5, &[("iad.mesh", 5), ("phx.mesh", 3)]), ["iad.mesh", "phx.mesh"]);
+        assert_eq!(due(6, &[("iad.mesh", 6), ("phx.mesh", 3), ("lhr.mesh", 6)]), ["iad.mesh", "lhr.mesh"]);
+        assert_eq!(due(7, &[("iad.mesh", 7), ("phx.mesh", 7)]), ["iad.mesh", "phx.mesh"]);
+        // it went and came back while this session was not looked after
+        assert_eq!(due(9, &[("iad.mesh", 9), ("phx.mesh", 9)]), ["iad.mesh", "phx.mesh"]);
+        assert_eq!(due(10, &[("iad.mesh", 9)]), [""; 0]);
+        assert_eq!(due(11, &[("iad.mesh", 11), ("phx.mesh", 9)]), ["iad.mesh", "phx.mesh"]);
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::hub::fixture::{Client, Fixture, SOON};
 use causeway_catalog::{CreateToken, TokenKind, Verifier};
 use causeway_identity::KeyPair;
-use causeway_model::{Health, WorkloadId};
+use causeway_model::{Health, RevokedSubject, WorkloadId};
 use causeway_transport::{close_reason_text, exporter};
 use causeway_wire::alpn;
 use causeway_wire::ctl::{Hello, Join, Register, Renew, ReportHealth};
@@ -245,7 +245,7 @@ async fn without_a_leader_no_registration_is_refused_for_good() {
         identity: id(&gateway),
         workload: workload(&gateway),
         release: "1.0.0".into(),
-        svid_key: [7; 32],
+        svid_keys: vec![[7; 32]],
     };
     let served = causeway_wire::ctl::ServedService {
         name: "payments.shop".parse().unwrap(),
@@ -258,5 +258,155 @@ async fn without_a_leader_no_registration_is_refused_for_good() {
     gateway.hub.registry.shutdown().await.unwrap();
     let refused = register::register(&gateway.hub, &sidecar, &asked).await.unwrap_err();
     assert!(["no-quorum", "registry-failed", "timeout"].contains(&refused.reason.as_str()), "{refused:?}");
+    gateway.stop().await;
+}
+
+/// The trust that a sidecar was told of, up to the next time that it is told which bundles count.
+async fn told_trust(sidecar: &mut Sidecar) -> (Vec<String>, Vec<String>) {
+    let mut bundles = Vec::new();
+    loop {
+        let told = sidecar
+            .hear(|message| match message {
+                ToSidecar::Bundle(_) | ToSidecar::Bundles(_) => Some(message),
+                _ => None,
+            })
+            .await;
+        match told {
+            ToSidecar::Bundle(told) => bundles.push(told.bundle.trust_domain.to_string()),
+            ToSidecar::Bundles(told) => {
+                return (bundles, told.domains.iter().map(ToString::to_string).collect());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Each of them fits into a message, and all of them together would not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_links_with_full_lists_of_revocations_cut_no_sidecar_off() {
+    let gateway = Fixture::start().await;
+    let own = gateway.hub.node.cluster().trust_domain.to_string();
+    let mut expected = vec![own.clone()];
+    for n in 2..8u32 {
+        let cluster = format!("c{n}");
+        let peer = causeway_model::ClusterFacts {
+            name: cluster.parse().unwrap(),
+            id: causeway_model::ClusterId::new(n).unwrap(),
+            trust_domain: format!("{cluster}.mesh").parse().unwrap(),
+            locality: gateway.hub.node.locality().clone(),
+        };
+        let ca =
+            causeway_identity::ClusterCa::create(&peer.trust_domain, std::time::SystemTime::now()).unwrap();
+        let (roots, gateways) = (vec![ca.root_der().to_vec()], gateway.hub.gateways());
+        let name = |m: usize| {
+            format!("spiffe://{cluster}.mesh/ns/shop/sa/{m:04}/{}", vec!["a".repeat(60); 3].join("/"))
+        };
+        let one = |m| causeway_model::Revocation { subject: name(m).parse().unwrap(), issued_before: 1 };
+        let revoked: Vec<_> = (0..1000).map(one).collect();
+        assert!(causeway_model::trust_len(&roots, &revoked) > 200_000);
+        let link = causeway_catalog::EstablishLink {
+            invite: None,
+            peer,
+            roots: roots.clone(),
+            gateways: gateways.clone(),
+            key: causeway_catalog::LinkKey([3; 32]),
+            merge_namespaces: causeway_catalog::MergeRule::All,
+        };
+        gateway.hub.propose("test", link).await.unwrap();
+        let update = causeway_catalog::UpdateLinkPeer {
+            cluster: cluster.parse().unwrap(),
+            gateways,
+            roots,
+            peer_revision: causeway_model::Revision(1),
+            revoked,
+            paused: false,
+        };
+        gateway.hub.propose("test", update).await.unwrap();
+        expected.push(format!("{cluster}.mesh"));
+    }
+    expected.sort();
+    let mut sidecar = Sidecar::start(&gateway, Some(workload(&gateway))).await;
+    let (mut bundles, mut domains) = told_trust(&mut sidecar).await;
+    // the last of the links may have been seen a little later
+    while domains != expected {
+        let (more, now) = told_trust(&mut sidecar).await;
+        bundles.extend(more);
+        domains = now;
+    }
+    bundles.sort();
+    bundles.dedup();
+    assert_eq!(bundles, expected);
+    // what goes is told in a few bytes
+    gateway
+        .hub
+        .propose("test", causeway_catalog::RemoveLink { cluster: "c3".parse().unwrap() })
+        .await
+        .unwrap();
+    expected.retain(|domain| domain != "c3.mesh");
+    loop {
+        let (bundles, domains) = told_trust(&mut sidecar).await;
+        if domains == expected {
+            assert_eq!(bundles, [own]);
+            break;
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workload_that_renewed_is_gone_at_once_when_it_is_revoked() {
+    let gateway = Fixture::start().await;
+    let workload = workload(&gateway);
+    let mut sidecar = Sidecar::start(&gateway, Some(workload)).await;
+    sidecar.say(register(1)).await;
+    assert_eq!(sidecar.registered().await, 1);
+    let keys = || gateway.hub.soft().presence.svid_keys(workload);
+    let first = keys();
+    assert_eq!(first.len(), 1);
+    let new = KeyPair::generate().unwrap();
+    sidecar.say(Renew { request: 2, csr: new.csr().unwrap() }).await;
+    let issued = sidecar
+        .hear(|message| match message {
+            ToSidecar::Issued(issued) => Some(issued),
+            _ => None,
+        })
+        .await;
+    let svid = causeway_identity::Svid::new(issued.chain, new).unwrap();
+    let renewed = keys();
+    assert!(renewed.len() == 2 && renewed.is_superset(&first) && renewed.contains(svid.key_hash()));
+    // what it registers anew over the same connection loses neither
+    sidecar.say(register(3)).await;
+    assert_eq!(sidecar.registered().await, 3);
+    assert_eq!(keys(), renewed);
+    assert_eq!(gateway.hub.soft().presence.get(workload).unwrap().row.svid_key, *svid.key_hash());
+
+    let revoke = |keys: &[[u8; 32]]| causeway_catalog::Revoke {
+        subjects: keys.iter().map(|key| RevokedSubject::Key(*key)).collect(),
+        ends_at: u64::MAX,
+    };
+    // with the older one alone it comes back with the other: it is not gone
+    gateway.hub.propose("test", revoke(&Vec::from_iter(first))).await.unwrap();
+    let closed = timeout(SOON, sidecar.client.connection.closed()).await.unwrap();
+    assert!(close_reason_text(&closed).contains("revoked"), "{closed}");
+    assert!(gateway.hub.is_alive(workload));
+    let source = causeway_identity::SvidSource::new(svid);
+    let client = gateway.dial(alpn::CTL, Some(&source)).await;
+    let (send, receive) = client.connection.open_bi().await.unwrap();
+    let mut again = Sidecar { client, writer: FrameWriter::new(send), reader: FrameReader::new(receive) };
+    again.say(Hello { version: VersionInfo::current(), workload: Some(workload) }).await;
+    again.say(register(4)).await;
+    assert_eq!(again.registered().await, 4);
+    assert_eq!(keys(), renewed, "peers may still have connections of the older one");
+
+    let mut changes = gateway.hub.changes();
+    let asked = Instant::now();
+    gateway.hub.propose("test", revoke(&Vec::from_iter(renewed))).await.unwrap();
+    let gone = async { while changes.recv().await.unwrap() != crate::hub::Change::Gone(workload) {} };
+    timeout(Duration::from_secs(2), gone).await.unwrap();
+    // a lease alone would last 1.5 s
+    assert!(asked.elapsed() < Duration::from_millis(1200), "{:?}", asked.elapsed());
+    assert!(
+        !gateway.hub.is_alive(workload) && gateway.hub.soft().lost.recent(Instant::now()).next().is_none()
+    );
     gateway.stop().await;
 }

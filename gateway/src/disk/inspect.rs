@@ -5,9 +5,10 @@ use crate::admin::api::Check;
 use crate::admin::findings::{failed, ok, space, warning};
 use crate::node::NodeFile;
 use causeway_identity::{SealKey, Svid};
-use causeway_model::GatewayRole;
+use causeway_model::{GatewayRole, NodeId};
 use causeway_runtime::DiskError;
 use causeway_runtime::files::read_limited;
+use causeway_store::{Report, StoreError, examine};
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -16,13 +17,11 @@ use std::time::SystemTime;
 
 /// The largest of the small files, in bytes.
 const MAX_FILE: u64 = 1 << 20;
-/// What the registry's file begins with, whatever is in it.
-const REGISTRY_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 /// What to do about a file that cannot be used.
 const RESTORE: &str = "restore it from a backup of this machine, or take the gateway out (`causeway gateways remove NODE` at another \
                        one) and join with a new --data-dir and a new token";
 
-/// What the files of the data directory `dir` show, without opening the registry. Blocks.
+/// What the files of the data directory `dir` show, the registry's of a gateway that does not run to its last record. Blocks.
 pub fn inspect(dir: &Path) -> Vec<Check> {
     const NAME: &str = "data directory";
     let shown = dir.display();
@@ -41,7 +40,7 @@ pub fn inspect(dir: &Path) -> Vec<Check> {
     if role == GatewayRole::Gateway {
         checks.push(seal(dir));
     }
-    checks.push(registry(&dir.join("registry").join("registry.redb")));
+    checks.extend(registry(&dir.join("registry"), node.as_ref().ok().map(|file| file.node)));
     checks.push(match Space::of(dir) {
         Ok(room) => space(dir, room),
         Err(error) => failed(
@@ -148,34 +147,42 @@ fn private(name: &str, path: &Path, seen: String) -> Check {
     warning(name, seen, cause, format!("chmod 600 {}", path.display()))
 }
 
-/// The registry's file, every byte of which is read.
-fn registry(path: &Path) -> Check {
+/// The registry's file in `dir`, and everything in it: a check for each thing that is wrong with it.
+fn registry(dir: &Path, node: Option<NodeId>) -> Vec<Check> {
     const NAME: &str = "registry file";
-    let fix = "see to the disk; then move the file away and start the gateway, which is filled again by the others; if it is the only \
-               voter, `causeway restore` a backup";
-    let len = match read_whole(path) {
-        Ok(len) => len,
-        Err(cause) => return failed(NAME, "cannot be used", cause, fix),
-    };
-    // the pages have checksums, which only the process that opens the file for itself can look at
-    let seen = format!("{len} bytes, all readable; its content is checked when the gateway starts");
-    private(NAME, path, seen)
+    let report = examine(dir);
+    let path = &report.path;
+    if report.is_in_use() {
+        let seen = format!(
+            "{} bytes, in use by the running gateway, which checked them at its start: stop it to have them looked at",
+            report.bytes
+        );
+        return vec![private(NAME, path, seen)];
+    }
+    let foreign = node.zip(report.node).filter(|(expected, found)| expected != found);
+    let foreign =
+        foreign.map(|(expected, found)| StoreError::WrongNode { path: path.clone(), found, expected });
+    let faults: Vec<Check> =
+        report.faults.iter().chain(&foreign).map(|fault| fault_check(NAME, &report, fault)).collect();
+    if !faults.is_empty() {
+        return faults;
+    }
+    if report.changing_voters {
+        let cause = "the leader of the registry died half-way through a change of the voters: until it is complete the old voters are \
+                     needed as well as the new ones";
+        let fix = "start the gateways that vote: whoever leads then completes it";
+        return vec![warning(NAME, report.to_string(), cause, fix)];
+    }
+    vec![private(NAME, path, report.to_string())]
 }
 
-/// How many bytes it has, if it begins like a registry and the disk gives all of them.
-fn read_whole(path: &Path) -> Result<u64, String> {
-    let failure = |error| DiskError::new("read", path, error).to_string();
-    let mut file = File::open(path).map_err(failure)?;
-    let mut head = Vec::new();
-    file.by_ref().take(REGISTRY_MAGIC.len() as u64).read_to_end(&mut head).map_err(failure)?;
-    if head.is_empty() {
-        return Err(format!("{} is empty: it was cut off", path.display()));
-    }
-    if head != REGISTRY_MAGIC {
-        return Err(format!("{} is damaged: it does not begin like a registry", path.display()));
-    }
-    let rest = std::io::copy(&mut file, &mut std::io::sink()).map_err(failure)?;
-    Ok(rest + head.len() as u64)
+/// What is wrong, in the words that a start of the gateway ends with.
+fn fault_check(name: &str, report: &Report, fault: &StoreError) -> Check {
+    let (said, way_out) = (fault.to_string(), fault.way_out());
+    // a message that has no way out of its own says it in the middle
+    let cause = said.strip_suffix(way_out).map_or(&*said, |said| said.trim_end_matches(['-', ';', ':', ' ']));
+    let fix = if way_out.is_empty() { RESTORE } else { way_out };
+    failed(name, report.to_string(), cause, fix)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -216,16 +223,38 @@ mod tests {
         let stopped = states(dir);
         assert_eq!(is(&stopped, "gateway process"), "failed");
         assert!(stopped.iter().skip(1).all(|(_, state)| state != "failed"), "{stopped:?}");
+        let registry = |node| {
+            let checks = super::registry(&dir.join("registry"), Some(node));
+            let [check] = &checks[..] else { panic!("{checks:?}") };
+            check.clone()
+        };
+        let own = node(dir).unwrap().node;
+        let sound = registry(own);
+        assert_eq!(sound.state, "ok", "{sound:?}");
+        let described = format!("gateway {own} of cluster iad: revision ");
+        assert!(sound.seen.starts_with(&described) && sound.seen.contains("; voters "), "{}", sound.seen);
+        let foreign = registry(NodeId(own.0 ^ 1));
+        assert!(foreign.state == "failed" && foreign.cause.unwrap().contains("belongs to node"));
+
         let file = dir.join("registry").join("registry.redb");
         let whole = std::fs::read(&file).unwrap();
-        assert!(whole.starts_with(REGISTRY_MAGIC));
-        for (damage, words) in [(&b""[..], "cut off"), (&whole[1..], "damaged")] {
+        let damages = [
+            (&b""[..], "the file is empty"),
+            (&whole[1..], "is damaged, in its pages"),
+            (&whole[..whole.len() / 2], "is damaged, in its pages"),
+            (b"not a registry", "is damaged, in its pages"),
+        ];
+        for (damage, words) in damages {
             std::fs::write(&file, damage).unwrap();
-            let check = registry(&file);
+            let check = registry(own);
             assert!(check.state == "failed" && check.cause.as_ref().unwrap().contains(words), "{check:?}");
+            assert!(check.fix.as_ref().unwrap().contains("restore a backup"), "{check:?}");
+            assert!(std::fs::read(&file).unwrap() == damage, "it was changed");
         }
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(registry(&file).state, "failed");
+        let gone = registry(own);
+        assert!(gone.state == "failed" && gone.cause.unwrap().ends_with("registry.redb is missing"));
+        assert!(!file.exists());
         for name in ["node.json", "identity.pem"] {
             std::fs::write(dir.join(name), "{").unwrap();
         }

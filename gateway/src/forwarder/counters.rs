@@ -44,13 +44,17 @@ reasons! {
     NotExported = "not-exported",
     /// The service has no healthy endpoint.
     NoEndpoint = "no-endpoint",
-    /// It came from another gateway and is not for this cluster.
+    /// It came from another gateway and is not for this cluster; or it passed through as many clusters as it may, or would go back.
     Loop = "loop",
+    /// It came in an envelope from somebody, or over a link, that has no transit.
+    NoTransit = "no-transit",
+    /// It came in an envelope whose origin is not reached by the link that it came over.
+    ForeignOrigin = "foreign-origin",
     /// The source sends more than its rate.
     RateLimit = "rate-limit",
     /// The source starts handshakes faster than its rate.
     HandshakeLimit = "handshake-limit",
-    /// No gateway of the destination cluster answers.
+    /// No gateway of the destination cluster answers, nor one on the way to it.
     NoPath = "no-path",
     /// The socket did not take it.
     SendFailed = "send-failed",
@@ -65,7 +69,8 @@ reasons! {
 /// The number of reasons.
 pub(super) const REASONS: usize = DropReason::ALL.len();
 
-/// One thread's counters. Only that thread adds to them, once a batch; anyone may read.
+/// One thread's counters, or those of what the gateway itself sends through other clusters. A thread adds to its own, once a batch;
+/// anyone may read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Counters {
@@ -79,6 +84,10 @@ pub struct Counters {
     pub messages_out: AtomicU64,
     /// Packets for the gateway itself.
     pub own: AtomicU64,
+    /// Packets that were put into an envelope here.
+    pub wrapped: AtomicU64,
+    /// Packets in an envelope that were sent on to another gateway.
+    pub relayed: AtomicU64,
     /// Probes answered.
     pub probes_answered: AtomicU64,
     /// Probes sent.
@@ -95,6 +104,8 @@ pub(super) struct Tally {
     pub(super) packets_out: u64,
     pub(super) messages_out: u64,
     pub(super) own: u64,
+    pub(super) wrapped: u64,
+    pub(super) relayed: u64,
     pub(super) probes_answered: u64,
     pub(super) probes_sent: u64,
     drops: [u64; REASONS],
@@ -113,6 +124,8 @@ impl Tally {
             (&counters.packets_out, &mut self.packets_out),
             (&counters.messages_out, &mut self.messages_out),
             (&counters.own, &mut self.own),
+            (&counters.wrapped, &mut self.wrapped),
+            (&counters.relayed, &mut self.relayed),
             (&counters.probes_answered, &mut self.probes_answered),
             (&counters.probes_sent, &mut self.probes_sent),
         ];
@@ -137,6 +150,10 @@ pub struct Totals {
     pub messages_out: u64,
     /// Packets for the gateway itself.
     pub own: u64,
+    /// Packets that were put into an envelope here.
+    pub wrapped: u64,
+    /// Packets in an envelope that were sent on to another gateway.
+    pub relayed: u64,
     /// Probes answered.
     pub probes_answered: u64,
     /// Probes sent.
@@ -155,6 +172,8 @@ impl Totals {
             sum.packets_out += c.packets_out.load(Relaxed);
             sum.messages_out += c.messages_out.load(Relaxed);
             sum.own += c.own.load(Relaxed);
+            sum.wrapped += c.wrapped.load(Relaxed);
+            sum.relayed += c.relayed.load(Relaxed);
             sum.probes_answered += c.probes_answered.load(Relaxed);
             sum.probes_sent += c.probes_sent.load(Relaxed);
             for (sum, drops) in sum.drops.iter_mut().zip(&c.drops) {
@@ -194,6 +213,8 @@ impl prometheus_client::collector::Collector for ForwarderCollector {
             ("forwarder_packets_forwarded", "Packets sent on", totals.packets_out),
             ("forwarder_messages_sent", "System messages that packets were sent on in", totals.messages_out),
             ("forwarder_own_packets", "Packets for the gateway itself", totals.own),
+            ("forwarder_transit_sent", "Packets sent on their way through other clusters", totals.wrapped),
+            ("forwarder_transit_relayed", "Packets relayed between other clusters", totals.relayed),
             ("forwarder_probes_answered", "Probes answered", totals.probes_answered),
             ("forwarder_probes_sent", "Probes sent to other gateways", totals.probes_sent),
             ("forwarder_receive_errors", "Receive calls that failed", self.0.receive_errors()),

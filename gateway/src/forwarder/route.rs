@@ -1,6 +1,7 @@
 //! Where a packet goes: a pure function of its header, where it came from, and the tables.
 
 use super::counters::DropReason;
+use super::envelope::way;
 use super::source::{Class, Source};
 use super::tables::{ServiceRoute, Tables};
 use super::target::{Path, choose};
@@ -17,6 +18,8 @@ pub(super) enum Verdict<'a> {
     Deliver(&'a Arc<Source>),
     /// It goes to another gateway.
     Send(Path<'a>),
+    /// It goes to another gateway in an envelope, through other clusters.
+    Wrap(Path<'a>),
     /// It is for this gateway.
     Own,
     /// It is dropped.
@@ -27,7 +30,7 @@ impl PartialEq for Verdict<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Deliver(a), Self::Deliver(b)) => Arc::ptr_eq(a, b),
-            (Self::Send(a), Self::Send(b)) => a == b,
+            (Self::Send(a), Self::Send(b)) | (Self::Wrap(a), Self::Wrap(b)) => a == b,
             (Self::Own, Self::Own) => true,
             (Self::Drop(a), Self::Drop(b)) => a == b,
             _ => false,
@@ -116,7 +119,7 @@ fn to_cluster<'a>(tables: &'a Tables, cluster: ClusterId, dcid: &Cid) -> Verdict
     let Some(targets) = tables.links.get(&cluster) else { return Verdict::Drop(DropReason::UnknownCluster) };
     match choose(targets, dcid.spread(), tables.ports) {
         Some(path) => Verdict::Send(path),
-        None => Verdict::Drop(DropReason::NoPath),
+        None => way(tables, cluster, dcid).map_or(Verdict::Drop(DropReason::NoPath), Verdict::Wrap),
     }
 }
 
@@ -230,6 +233,7 @@ mod tests {
         match route(tables, class, header) {
             Verdict::Deliver(source) => format!("deliver {}", source.addr),
             Verdict::Send(path) => format!("send {}", path.target.addr),
+            Verdict::Wrap(path) => format!("wrap {}", path.target.addr),
             Verdict::Own => "own".into(),
             Verdict::Drop(reason) => reason.reason().into(),
         }

@@ -40,6 +40,15 @@ pub type Siblings = FxHashMap<NodeId, Vec<SocketAddr>>;
 /// Services with a handle.
 pub type Services = FxHashMap<ServiceHandle, Arc<ServiceRoute>>;
 
+/// Where packets go and may come from that pass through other clusters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransitRoutes {
+    /// By destination: the neighbour to which they are sent, and those of its gateways that send them on.
+    pub next: FxHashMap<ClusterId, (ClusterId, FxHashSet<NodeId>)>,
+    /// By neighbour with transit on: the clusters whose packets it may bring.
+    pub origins: FxHashMap<ClusterId, FxHashSet<ClusterId>>,
+}
+
 /// What the tables are built from. Whoever owns a part changes it through [`super::Forwarder::update`].
 #[derive(Clone, Debug)]
 pub struct Inputs {
@@ -60,6 +69,8 @@ pub struct Inputs {
     pub(super) elsewhere: Sharded<WorkloadId, NodeId>,
     links: Links,
     siblings: Siblings,
+    /// What passes through other clusters, or through this one.
+    pub transit: Arc<TransitRoutes>,
     pub(super) sources: Sources,
 }
 
@@ -76,6 +87,7 @@ impl Inputs {
             elsewhere: Sharded::default(),
             links: FxHashMap::default(),
             siblings: FxHashMap::default(),
+            transit: Arc::default(),
             sources: Sources::new(fixed.limits),
         }
     }
@@ -172,6 +184,15 @@ fn stands(links: &Links, siblings: &Siblings, class: Class) -> bool {
     }
 }
 
+/// The way to a cluster through others.
+#[derive(Debug)]
+pub(super) struct Onward {
+    /// The neighbour to which packets are sent: the cluster itself if it is one.
+    pub(super) next: ClusterId,
+    /// Its gateways that send them on.
+    pub(super) targets: Vec<Arc<Target>>,
+}
+
 /// The picture that the threads read.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -191,6 +212,8 @@ pub(super) struct Tables {
     pub(super) links: FxHashMap<ClusterId, Vec<Arc<Target>>>,
     pub(super) siblings: FxHashMap<NodeId, Arc<Target>>,
     pub(super) targets: Vec<Arc<Target>>,
+    pub(super) transit: FxHashMap<ClusterId, Onward>,
+    pub(super) origins: FxHashMap<ClusterId, FxHashSet<ClusterId>>,
     pub(super) ports: usize,
 }
 
@@ -232,10 +255,22 @@ impl Tables {
             links: FxHashMap::default(),
             siblings: FxHashMap::default(),
             targets: Vec::new(),
+            transit: FxHashMap::default(),
+            origins: inputs.transit.origins.clone(),
             ports: fixed.ports,
         };
         tables.add_targets(fixed, inputs, old);
+        tables.add_transit(&inputs.transit);
         tables
+    }
+
+    fn add_transit(&mut self, transit: &TransitRoutes) {
+        // a link that was removed a moment ago has no targets
+        let onward = transit.next.iter().filter_map(|(&cluster, (next, nodes))| {
+            let targets = self.links.get(next)?.iter().filter(|target| nodes.contains(&target.node()));
+            Some((cluster, Onward { next: *next, targets: targets.cloned().collect() }))
+        });
+        self.transit = onward.collect();
     }
 
     fn add_targets(&mut self, fixed: &Fixed, inputs: &Inputs, old: Option<&Self>) {

@@ -1,15 +1,19 @@
 //! One forwarder thread: receives a batch, decides for each run of packets, sends the batch on.
 
+use super::arena::{Arena, Room};
 use super::counters::{Counters, DropReason, Tally};
+use super::envelope::{Passage, pass};
 use super::probing::{Pace, Probing, check};
 use super::route::{Verdict, route};
 use super::source::{Class, Source};
 use super::tables::Tables;
-use super::target::LinkSockets;
+use super::target::{LinkSockets, Path};
 use super::{Event, Shared};
 use causeway_transport::forward::{ForwardSocket, ReceiveBatch, Received, SendBatch, SendQueue};
-use causeway_transport::gateway::OwnPackets;
+use causeway_transport::gateway::{OwnPackets, transit_addr, transit_cluster};
+use causeway_wire::Envelope;
 use causeway_wire::cid::CID_LEN;
+use causeway_wire::envelope::{ENVELOPE_LEN, MAX_HOPS};
 use causeway_wire::packet::{Datagram, Header, PacketType, dcid};
 use causeway_wire::probe::PROBE_LEN;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -46,6 +50,7 @@ struct Turn<'t, 'q, 'd> {
     worker: &'t Worker,
     tables: &'t Tables,
     exits: [Option<SendBatch<'q, 'd>>; MAX_EXITS],
+    room: Room<'d>,
     probing: &'t mut Probing,
     pace: &'t mut Pace,
     tally: &'t mut Tally,
@@ -57,7 +62,7 @@ struct Turn<'t, 'q, 'd> {
 impl Worker {
     /// Runs until `stop` is cancelled.
     pub(super) fn run(self, stop: &CancellationToken) {
-        let mut batch = ReceiveBatch::new();
+        let (mut batch, mut arena) = (ReceiveBatch::new(), Arena::new());
         let exits = self.listeners.len() * (1 + self.links.sockets.len());
         let mut queues: Vec<SendQueue> = (0..exits).map(|_| SendQueue::new()).collect();
         let (mut probing, mut pace, mut tally) = (Probing::new(self.index), Pace::new(), Tally::default());
@@ -82,7 +87,8 @@ impl Worker {
                             break;
                         }
                     }
-                    self.turn(entry, &tables, &batch, &mut queues, (&mut probing, &mut pace, &mut tally));
+                    let memory = (&mut queues[..], &mut arena);
+                    self.turn(entry, &tables, &batch, memory, (&mut probing, &mut pace, &mut tally));
                     tally.pour(&self.counters);
                     if !batch.is_full() {
                         break;
@@ -127,7 +133,7 @@ impl Worker {
         entry: Entry,
         tables: &Tables,
         batch: &ReceiveBatch,
-        queues: &mut [SendQueue],
+        (queues, arena): (&mut [SendQueue], &mut Arena),
         (probing, pace, tally): (&mut Probing, &mut Pace, &mut Tally),
     ) {
         let now = Instant::now();
@@ -136,6 +142,7 @@ impl Worker {
             worker: self,
             tables,
             exits: std::array::from_fn(|_| begun.next()),
+            room: arena.begin(),
             probing,
             pace,
             tally,
@@ -181,6 +188,13 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
                 Datagram::Probe => {
                     self.finish(&run, at, message);
                     self.probe(datagram, message);
+                    run = Run { start: at + datagram.len(), verdict: None, last: None };
+                    at += datagram.len();
+                    continue;
+                }
+                Datagram::Envelope => {
+                    self.finish(&run, at, message);
+                    self.envelope(datagram, source, message);
                     run = Run { start: at + datagram.len(), verdict: None, last: None };
                     at += datagram.len();
                     continue;
@@ -231,34 +245,127 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
         if data.is_empty() {
             return;
         }
+        self.dispose(verdict, data, message.stride, message);
+    }
+
+    /// Disposes of datagrams of `message`, each of `stride` bytes but the last.
+    fn dispose(&mut self, verdict: Verdict<'t>, data: &'d [u8], stride: usize, message: &Received<'d>) {
+        let count = || data.len().div_ceil(stride) as u64;
         match verdict {
-            Verdict::Deliver(to) => self.push(to.listener, to.addr, data, message),
-            Verdict::Send(path) => {
-                let Some(family) = self.worker.links.family(path.target.addr) else {
-                    return self.tally.drop(DropReason::NoPath, data.len().div_ceil(message.stride) as u64);
-                };
-                if let Some(port) = path.target.ports.get(path.port) {
-                    port.last_sent_ms.store(self.now_ns / 1_000_000, Relaxed);
-                }
-                let listeners = self.worker.listeners.len();
-                self.push(listeners * (1 + path.port) + family, path.target.addr, data, message);
+            Verdict::Deliver(to) => self.push(to.listener, to.addr, data, stride, message),
+            Verdict::Send(path) => self.send(path, data, stride, message),
+            Verdict::Wrap(path) => {
+                let envelope = Envelope { hops: MAX_HOPS, origin: self.tables.cluster };
+                self.tally.wrapped += count();
+                self.wrapped(path, &envelope, data, stride, message);
             }
-            Verdict::Own => {
-                let packets = data.len().div_ceil(message.stride) as u64;
-                let full =
-                    self.worker.own.push((message.from, self.local()), message.ecn, data, message.stride);
-                self.tally.own += packets - full;
-                self.tally.drop(DropReason::QueueFull, full);
+            // what has the address of a gateway behind others comes in envelopes only
+            Verdict::Own if transit_cluster(message.from).is_some() => {
+                self.tally.drop(DropReason::UnknownSource, count());
             }
-            Verdict::Drop(reason) => self.tally.drop(reason, data.len().div_ceil(message.stride) as u64),
+            Verdict::Own => self.own(message.from, self.local(), data, stride, message),
+            Verdict::Drop(reason) => self.tally.drop(reason, count()),
         }
     }
 
-    fn push(&mut self, exit: usize, to: std::net::SocketAddr, data: &'d [u8], message: &Received<'d>) {
-        match self.exits.get_mut(exit) {
-            Some(Some(batch)) => batch.push(to, message.ecn, data, message.stride),
-            _ => self.tally.drop(DropReason::NoPath, data.len().div_ceil(message.stride) as u64),
+    fn own(
+        &mut self,
+        from: std::net::SocketAddr,
+        local: Option<std::net::IpAddr>,
+        data: &[u8],
+        stride: usize,
+        message: &Received<'d>,
+    ) {
+        let full = self.worker.own.push((from, local), message.ecn, data, stride);
+        self.tally.own += data.len().div_ceil(stride) as u64 - full;
+        self.tally.drop(DropReason::QueueFull, full);
+    }
+
+    fn send(&mut self, path: Path<'t>, data: &'d [u8], stride: usize, message: &Received<'d>) {
+        let Some(family) = self.worker.links.family(path.target.addr) else {
+            return self.tally.drop(DropReason::NoPath, data.len().div_ceil(stride) as u64);
+        };
+        if let Some(port) = path.target.ports.get(path.port) {
+            port.last_sent_ms.store(self.now_ns / 1_000_000, Relaxed);
         }
+        let listeners = self.worker.listeners.len();
+        self.push(listeners * (1 + path.port) + family, path.target.addr, data, stride, message);
+    }
+
+    fn push(
+        &mut self,
+        exit: usize,
+        to: std::net::SocketAddr,
+        data: &'d [u8],
+        stride: usize,
+        message: &Received<'d>,
+    ) {
+        match self.exits.get_mut(exit) {
+            Some(Some(batch)) => batch.push(to, message.ecn, data, stride),
+            _ => self.tally.drop(DropReason::NoPath, data.len().div_ceil(stride) as u64),
+        }
+    }
+
+    /// Sends datagrams on in envelopes.
+    fn wrapped(
+        &mut self,
+        path: Path<'t>,
+        envelope: &Envelope,
+        data: &[u8],
+        stride: usize,
+        message: &Received<'d>,
+    ) {
+        match self.room.wrap(envelope.encode(), data, stride) {
+            Some(wrapped) => self.send(path, wrapped, stride + ENVELOPE_LEN, message),
+            None => self.tally.drop(DropReason::QueueFull, data.len().div_ceil(stride) as u64),
+        }
+    }
+
+    fn envelope(&mut self, datagram: &'d [u8], source: Option<&'t Arc<Source>>, message: &Received<'d>) {
+        let Ok((envelope, header, packet)) = Envelope::parse(datagram) else {
+            return self.tally.drop(DropReason::Malformed, 1);
+        };
+        let passage = pass(self.tables, source.map(|source| source.class), &envelope, &header);
+        let verdict = match passage {
+            Passage::Relay(path, hops) => {
+                self.tally.relayed += 1;
+                return self.wrapped(path, &Envelope { hops, ..envelope }, packet, packet.len(), message);
+            }
+            Passage::Open(Verdict::Drop(reason)) => return self.tally.drop(reason, 1),
+            Passage::Open(verdict) => verdict,
+        };
+        let initial = header.packet_type == PacketType::Initial;
+        if let Err(reason) = self.bound(&envelope, initial, source) {
+            return self.tally.drop(reason, 1);
+        }
+        match verdict {
+            Verdict::Own => self.own(transit_addr(envelope.origin), None, packet, packet.len(), message),
+            verdict => self.dispose(verdict, packet, packet.len(), message),
+        }
+    }
+
+    /// What comes through a neighbour is part of what the neighbour may send. Of clusters that are not linked, no more is taken than of
+    /// other strangers.
+    fn bound(
+        &self,
+        envelope: &Envelope,
+        initial: bool,
+        source: Option<&'t Arc<Source>>,
+    ) -> Result<(), DropReason> {
+        if initial && source.is_some_and(|source| !source.handshakes.take(self.now_ns, 1)) {
+            return Err(DropReason::HandshakeLimit);
+        }
+        if self.tables.links.contains_key(&envelope.origin) {
+            return Ok(());
+        }
+        let (packets, handshakes) = self.worker.shared.strangers.rates(transit_addr(envelope.origin));
+        if !packets.take(self.now_ns, 1) {
+            return Err(DropReason::RateLimit);
+        }
+        if initial && !handshakes.take(self.now_ns, 1) {
+            return Err(DropReason::HandshakeLimit);
+        }
+        Ok(())
     }
 
     fn probe(&mut self, datagram: &[u8], message: &Received<'_>) {

@@ -5,8 +5,8 @@ use crate::instance;
 use causeway_catalog::{Catalog, ExportTo, Link, MergeRule};
 use causeway_federation::{LeftOut, Merged, PeerOffer, merge_offers};
 use causeway_model::{
-    ClusterFacts, ClusterId, ClusterName, GatewayFacts, GatewayRole, Health, Locality, NodeId, ServiceHandle,
-    ServiceName, SpiffeId, WorkloadId,
+    ClusterFacts, ClusterId, ClusterName, GatewayFacts, GatewayRole, Health, Locality, NodeId, Revision,
+    ServiceHandle, ServiceName, SpiffeId, TrustDomain, WorkloadId,
 };
 use causeway_presence::Row;
 use causeway_wire::cid::rendezvous;
@@ -71,14 +71,24 @@ impl Hub {
         if catalog.gateways().len() > 0 { catalog.gateways().cloned().collect() } else { self.node.seeds() }
     }
 
-    /// The trust bundles of this cluster and of every linked one.
-    pub(crate) fn bundles(&self, catalog: &Catalog) -> Vec<BundleView> {
-        let linked = catalog.links().map(|link| BundleView {
-            trust_domain: link.peer.trust_domain.clone(),
+    /// The trust domains of this cluster and of every linked one, each with the revision at which its bundle last changed or, of this
+    /// cluster's own, any of them.
+    pub(crate) fn trusted(&self, catalog: &Catalog) -> BTreeMap<TrustDomain, Revision> {
+        let linked = catalog.links().map(|link| (link.peer.trust_domain.clone(), link.trust_changed));
+        let own = (self.node.cluster().trust_domain.clone(), catalog.trust_revision());
+        linked.chain([own]).collect()
+    }
+
+    /// The trust bundle of one of them.
+    pub(crate) fn bundle(&self, catalog: &Catalog, trust_domain: &TrustDomain) -> Option<BundleView> {
+        if *trust_domain == self.node.cluster().trust_domain {
+            return Some(self.own_bundle(catalog));
+        }
+        catalog.link_by_domain(trust_domain).map(|link| BundleView {
+            trust_domain: trust_domain.clone(),
             roots: link.roots.clone(),
             revoked: link.revoked.clone(),
-        });
-        std::iter::once(self.own_bundle(catalog)).chain(linked).collect()
+        })
     }
 
     /// The trust bundle of this cluster.

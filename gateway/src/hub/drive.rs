@@ -113,6 +113,7 @@ async fn catalog(hub: Hub) {
         // certificates are parsed only when there are others
         if trusted.replace(catalog.trust_revision()) != Some(catalog.trust_revision()) {
             believe(&hub, &catalog);
+            hub.dismiss_revoked(&catalog);
         }
         follow(&hub, &catalog);
         let replay = hub.registry.events_since(seen);

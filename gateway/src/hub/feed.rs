@@ -1,9 +1,11 @@
 //! What sessions hear: attached sidecars, and what linked clusters tell.
 
 use super::sessions::{Sessions, check_workload};
-use super::{Change, Hub, Peer, TooMany};
+use super::{Change, Hub, Peer, Soft, TooMany};
+use causeway_catalog::Catalog;
 use causeway_federation::{ImportChange, RefusedOffer};
-use causeway_model::{ClusterId, Health, ServiceHandle, ServiceName, SpiffeId, WorkloadId};
+use causeway_identity::{Standing, VerifyError};
+use causeway_model::{ClusterId, Health, RevokedSubject, ServiceHandle, ServiceName, SpiffeId, WorkloadId};
 use causeway_presence::{Row, RowError};
 use causeway_wire::link::{UseServices, WatchPeerInstances};
 use std::collections::{BTreeSet, VecDeque};
@@ -20,15 +22,21 @@ impl Hub {
         Ok(())
     }
 
-    /// A control connection of `workload` stands; it is no longer counted when the guard is dropped.
-    pub(crate) fn hold(&self, identity: &SpiffeId, workload: WorkloadId) -> Result<Held, TooMany> {
+    /// A control connection of `workload` stands, made with an SVID of that standing; it is no longer counted when the guard is
+    /// dropped.
+    pub(crate) fn hold(
+        &self,
+        identity: &SpiffeId,
+        workload: WorkloadId,
+        standing: Option<Standing>,
+    ) -> Result<Held, TooMany> {
         let mut soft = self.soft();
         let open = soft.attached.get(&workload).copied().unwrap_or(0);
         check_workload(identity, workload, open)?;
         soft.attached.insert(workload, open + 1);
         soft.reports.open(workload);
         soft.lost.open(workload, identity);
-        Ok(Held { hub: self.clone(), workload })
+        Ok(Held { hub: self.clone(), workload, standing })
     }
 
     /// A control connection of `identity` begins; it is no longer counted when the guard is dropped.
@@ -60,12 +68,41 @@ impl Hub {
 
     /// `workload` says that it stops.
     pub(crate) fn goodbye(&self, workload: WorkloadId) {
-        let mut soft = self.soft();
-        soft.lost.goodbye(workload);
-        soft.presence.handle_goodbye(Instant::now(), workload);
-        drop(soft);
+        self.soft().goodbye(Instant::now(), workload);
         self.forwarder.forget(workload);
         self.presence_work.notify_one();
+    }
+
+    /// `workload` was issued an SVID for that key.
+    pub(crate) fn renewed(&self, workload: WorkloadId, key: [u8; 32]) {
+        self.soft().presence.handle_renewed(Instant::now(), workload, key);
+        self.presence_work.notify_one();
+    }
+
+    /// Says goodbye for the workloads that are refused by `catalog` and have no control connection here: of those that have one, the
+    /// end of their sessions does. Their probes would keep them alive.
+    pub(crate) fn dismiss_revoked(&self, catalog: &Catalog) {
+        let subjects: BTreeSet<&RevokedSubject> =
+            catalog.revoked().map(|revoked| &revoked.revocation.subject).collect();
+        if subjects.is_empty() {
+            return;
+        }
+        let refused = |row: &Row| {
+            let mut keys =
+                row.svid_keys().map(|key| subjects.contains(&RevokedSubject::Key(*key))).peekable();
+            let all = keys.peek().is_some() && keys.all(|revoked| revoked);
+            all || subjects.contains(&RevokedSubject::Identity(row.identity.clone()))
+        };
+        let mut soft = self.soft();
+        let rows = soft.presence.local_rows().filter(|row| !row.attached && refused(row));
+        let gone: Vec<WorkloadId> = rows.map(|row| row.workload).collect();
+        let now = Instant::now();
+        gone.iter().for_each(|&workload| soft.goodbye(now, workload));
+        drop(soft);
+        gone.iter().for_each(|&workload| self.forwarder.forget(workload));
+        if !gone.is_empty() {
+            self.presence_work.notify_one();
+        }
     }
 
     /// `workload` reports the health of a service.
@@ -133,6 +170,14 @@ impl Hub {
         drop(soft);
         self.tell_services(services);
         Some(result)
+    }
+}
+
+impl Soft {
+    /// `workload` is gone, and nobody wonders why.
+    fn goodbye(&mut self, now: Instant, workload: WorkloadId) {
+        self.lost.goodbye(workload);
+        self.presence.handle_goodbye(now, workload);
     }
 }
 
@@ -211,10 +256,28 @@ impl Drop for OpenStranger {
 pub(crate) struct Held {
     hub: Hub,
     workload: WorkloadId,
+    /// Of the newest SVID that its sidecar is known to have.
+    standing: Option<Standing>,
+}
+
+impl Held {
+    /// Its sidecar was issued an SVID of that standing.
+    pub(crate) fn renewed(&mut self, standing: Standing) {
+        self.standing = Some(standing);
+    }
+
+    /// Whether the sidecar has no SVID that would bring it back.
+    fn is_revoked(&self) -> bool {
+        let judge = |standing: &Standing| self.hub.node.bundles().judge(standing);
+        let revoked =
+            |error| matches!(error, VerifyError::Revoked { .. } | VerifyError::SignerRevoked { .. });
+        self.standing.as_ref().and_then(|standing| judge(standing).err()).is_some_and(revoked)
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let (now, revoked) = (Instant::now(), self.is_revoked());
         let mut soft = self.hub.soft();
         let Some(count) = soft.attached.get_mut(&self.workload) else { return };
         *count -= 1;
@@ -223,13 +286,20 @@ impl Drop for Held {
         }
         soft.attached.remove(&self.workload);
         soft.reports.close(self.workload);
-        soft.lost.close(Instant::now(), self.workload);
-        soft.presence.handle_detach(Instant::now(), self.workload);
+        if revoked {
+            soft.goodbye(now, self.workload);
+        } else {
+            soft.lost.close(now, self.workload);
+            soft.presence.handle_detach(now, self.workload);
+        }
         soft.uses.remove(self.workload);
         soft.instances.remove(self.workload);
         let mut changed = soft.uses.take_changed();
         changed.extend(soft.instances.take_changed());
         drop(soft);
+        if revoked {
+            self.hub.forwarder.forget(self.workload);
+        }
         self.hub.presence_work.notify_one();
         self.hub.tell_wants(changed);
     }

@@ -72,6 +72,7 @@ impl Hub {
             least_bundle: soft.reports.least(),
             roots: soft.reports.roots().into_iter().collect(),
             admin: self.admin.get().cloned(),
+            unix_time: causeway_runtime::clock::unix_now(),
         }
     }
 

@@ -13,10 +13,12 @@ use causeway_catalog::Link;
 use causeway_identity::{ServerRule, client_config};
 use causeway_model::{ClusterId, GatewayFacts, GatewayRole, NodeId, SpiffeId};
 use causeway_runtime::Backoff;
+use causeway_transport::gateway::transit_addr;
 use causeway_transport::{Connection, close_reason_text};
 use causeway_wire::alpn;
 use choose::{Candidate, Line, choose};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
@@ -34,6 +36,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 const STEADY: Duration = Duration::from_secs(5);
 /// The failure in a row that is reported: the first ones are to be expected while both clusters learn of a new link.
 const LOUD_AT: u32 = 3;
+/// A cluster that has not answered directly for this long is called through others first, if there is a way.
+const ROUND_AFTER: Duration = Duration::from_secs(1);
 /// The most addresses of one gateway that are tried in a row.
 const MAX_ADDRESSES: usize = 8;
 /// Calls that may end at the same time without waiting for each other.
@@ -200,14 +204,37 @@ async fn dial(hub: &Hub, peer: PeerGateway, gateway: &GatewayFacts, loud: bool) 
     session::run(hub, &connection, peer, send, recv).await.then(|| begun.elapsed())
 }
 
+/// Where `gateway` may be: its addresses, and what stands for the way through other clusters.
+async fn addresses(hub: &Hub, cluster: ClusterId, gateway: &GatewayFacts) -> Vec<SocketAddr> {
+    let mut addrs = timeout(CONNECT_WITHIN, hub::link_addrs(gateway)).await.unwrap_or_default();
+    addrs.truncate(MAX_ADDRESSES);
+    let through = hub.transit.way(cluster).map(|_| transit_addr(cluster));
+    in_order(addrs, through, hub.transit.direct_for(Instant::now(), cluster))
+}
+
+/// The way through others comes first if nobody of the cluster has answered directly for a while, and else last. For how long they have
+/// answered, or have not, says `direct`.
+fn in_order(
+    mut addrs: Vec<SocketAddr>,
+    through: Option<SocketAddr>,
+    direct: (bool, Duration),
+) -> Vec<SocketAddr> {
+    if let Some(through) = through {
+        let (answers, since) = direct;
+        let place = if answers || since < ROUND_AFTER { addrs.len() } else { 0 };
+        addrs.insert(place, through);
+    }
+    addrs
+}
+
 /// A connection to `gateway` at one of its addresses, or what was tried.
 async fn connect(hub: &Hub, peer: &PeerGateway, gateway: &GatewayFacts) -> Result<Connection, String> {
-    let addrs = timeout(CONNECT_WITHIN, hub::link_addrs(gateway)).await.unwrap_or_default();
+    let addrs = addresses(hub, peer.cluster.id, gateway).await;
     let rule = ServerRule::GatewayNode(SpiffeId::gateway(&peer.cluster.trust_domain, peer.node));
     let tls = client_config(rule, hub.node.bundles(), Some(hub.node.svid()), alpn::LINK);
     let tls = tls.map_err(|error| error.to_string())?;
     let mut tried = Vec::new();
-    for addr in addrs.into_iter().take(MAX_ADDRESSES) {
+    for addr in addrs {
         match hub.endpoint.connect(addr, (peer.cluster.id, peer.node), tls.clone(), SERVER_NAME) {
             Ok(connecting) => match timeout(CONNECT_WITHIN, connecting).await {
                 Ok(Ok(connection)) => return Ok(connection),
@@ -219,4 +246,23 @@ async fn connect(hub: &Hub, peer: &PeerGateway, gateway: &GatewayFacts) -> Resul
     }
     let none = || format!("none of its addresses resolves: {:?}", gateway.link_addrs);
     Err(if tried.is_empty() { none() } else { tried.join("; ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_through_others_is_tried_first_only_where_nobody_has_answered_for_a_while() {
+        let direct: SocketAddr = "192.0.2.1:7443".parse().unwrap();
+        let through = transit_addr(ClusterId::new(9).unwrap());
+        let tried = |answers, millis, through| {
+            in_order(vec![direct], through, (answers, Duration::from_millis(millis)))
+        };
+        assert_eq!(tried(true, 0, Some(through)), [direct, through]);
+        assert_eq!(tried(true, 60_000, Some(through)), [direct, through]);
+        assert_eq!(tried(false, 900, Some(through)), [direct, through]);
+        assert_eq!(tried(false, 1_000, Some(through)), [through, direct]);
+        assert_eq!(tried(false, 60_000, None), [direct]);
+    }
 }

@@ -8,6 +8,7 @@ use causeway_catalog::{CreateInvite, EstablishLink, LinkKey, MergeRule};
 use causeway_identity::{ServerRule, client_config, fingerprint};
 use causeway_model::{ClusterName, GatewayRole, HostPort, NodeId};
 use causeway_runtime::clock::unix_now;
+use causeway_transport::gateway::transit_addr;
 use causeway_transport::{
     Connection, FrameError, FrameReader, FrameWriter, close, close_reason_text, exporter, resolve,
 };
@@ -111,7 +112,7 @@ pub(crate) async fn accept(
     Ok(core.cluster.clone())
 }
 
-/// A connection to any of the token's gateways that proves to be of the token's cluster.
+/// A connection to any of the token's gateways, through other clusters if they do not answer, that proves to be of the token's cluster.
 async fn reach(hub: &Hub, core: &TokenCore) -> Result<Connection, LinkError> {
     let rule = ServerRule::Pinned { root: core.root_fingerprint, trust_domain: core.trust_domain.clone() };
     let tls = client_config(rule, hub.node.bundles(), None, alpn::LINK)?;
@@ -134,6 +135,17 @@ async fn reach(hub: &Hub, core: &TokenCore) -> Result<Connection, LinkError> {
                 Err(cause) => tried.push(format!("{addr}: {cause}")),
             }
         }
+    }
+    if hub.transit.way(core.cluster_id).is_some() {
+        match connect(hub, core, transit_addr(core.cluster_id), tls).await {
+            Ok(connection) => return Ok(connection),
+            Err(cause) => tried.push(format!("through other clusters: {cause}")),
+        }
+    } else if hub.catalog().links().any(|link| link.transit) {
+        tried.push(
+            "through other clusters: no way is known, transit must be on at both ends of each link"
+                .to_owned(),
+        );
     }
     Err(LinkError::Unreachable { cluster: core.cluster.clone(), tried: tried.join("; ") })
 }

@@ -5,6 +5,7 @@
 //! slowly costs no memory.
 
 mod end;
+mod guide;
 mod hear;
 mod limits;
 mod open;
@@ -13,16 +14,19 @@ mod pulse;
 mod tell;
 mod update;
 
+use super::transit::Speaking;
 use super::{FAREWELL, HELLO_WITHIN, WRITE_WITHIN};
 use crate::hub::{Change, Hub, Meter};
 use causeway_catalog::Link;
 use causeway_federation::SILENT_AFTER;
 use causeway_model::{ClusterFacts, Epoch, NodeId, Revision};
 use causeway_runtime::clock::unix_now;
+use causeway_transport::gateway::transit_cluster;
 use causeway_transport::{Connection, FrameReader, FrameWriter, RecvStream, SendStream, close};
 use causeway_wire::link::{LinkHello, LinkMessage, Unlink};
 use causeway_wire::view::VersionInfo;
 use end::End;
+use guide::Guide;
 use hear::Ear;
 use limits::Limits;
 use open::Open;
@@ -39,6 +43,10 @@ use tokio::time::timeout;
 const QUEUE: usize = 2;
 /// A connection over which nothing came for this long is closed, so that another one is made.
 const QUIET: Duration = SILENT_AFTER.saturating_add(Duration::from_secs(2));
+/// A cluster that has answered directly for this long needs no connection through others.
+const DIRECT_AGAIN: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const DIRECT_EVERY: Duration = Duration::from_secs(1);
 /// Clocks further apart than this are reported, in seconds: the slack that certificates have.
 const CLOCK_SLACK_SECS: u64 = 300;
 /// The longest release that a peer may name, in bytes.
@@ -139,15 +147,18 @@ async fn talk(
     let ahead = ahead(hello.unix_time, unix_now());
     let Some(pulse) = open.greeted(hello.version.release.clone(), ahead) else { return End::Removed };
     tracing::info!(
-        cluster = %peer.cluster.name, node = %peer.node, release = hello.version.release, dialled = peer.dialled,
+        cluster = %peer.cluster.name, node = %peer.node, remote = %connection.remote_address(),
+        release = hello.version.release, dialled = peer.dialled,
         "link connection up"
     );
     let now = Instant::now();
     let voice = Voice::new(hub, peer, hello.have, now);
-    let ear = Ear::new(hub, peer, open.holds_imports());
+    let speaking = Speaking::new(hub, peer.cluster.id, peer.node, connection.remote_address());
+    let guide = speaking.as_ref().map(|_| Guide::new(peer.cluster.id, hub.transit.watch(), now));
+    let ear = Ear::new(hub, peer, open.holds_imports(), speaking);
     let (limits, meter) = (Limits::new(), hub.metrics.meter("link"));
     let heart = Heart::new(connection, pulse);
-    let mut talk = Talk { hub, connection, peer, queue, heart, voice, ear, limits, meter };
+    let mut talk = Talk { hub, connection, peer, queue, heart, guide, voice, ear, limits, meter };
     let end = talk.run(&mut frames, changes).await;
     talk.meter.skipped(frames.skipped());
     end
@@ -220,6 +231,8 @@ struct Talk<'h> {
     peer: &'h PeerGateway,
     queue: mpsc::Sender<LinkMessage>,
     heart: Heart<'h>,
+    /// What is told of paths through this cluster; nothing on a connection that passes through others.
+    guide: Option<Guide>,
     voice: Voice<'h>,
     ear: Ear<'h>,
     limits: Limits,
@@ -235,6 +248,9 @@ impl Talk<'_> {
             let now = Instant::now();
             if now >= heard + QUIET {
                 return End::Silent;
+            }
+            if self.is_roundabout(now) {
+                return End::Roundabout;
             }
             self.meter.skipped(frames.skipped());
             self.ear.handle_timeout(now, &mut self.voice);
@@ -260,6 +276,7 @@ impl Talk<'_> {
                     }
                 }
                 () = self.heart.changed() => {}
+                () = guided(&mut self.guide) => {}
                 change = changes.recv() => {
                     if let Err(end) = self.follow(change, &mut changes).await {
                         return end;
@@ -285,7 +302,8 @@ impl Talk<'_> {
         self.heart.beat();
         loop {
             let Ok(permit) = self.queue.try_reserve() else { return true };
-            match self.heart.next().or_else(|| self.voice.next(now)) {
+            let routes = self.guide.as_mut().and_then(|guide| guide.next(now)).map(LinkMessage::from);
+            match routes.or_else(|| self.heart.next()).or_else(|| self.voice.next(now)) {
                 Some(message) => permit.send(message),
                 None => return false,
             }
@@ -294,8 +312,19 @@ impl Talk<'_> {
 
     /// When to look again although nothing happened. While the queue is full, what is due to be said waits for room.
     fn wake(&self, heard: Instant, full: bool) -> Instant {
-        let say = if full { None } else { self.voice.poll_timeout() };
-        say.into_iter().chain(self.ear.poll_timeout()).fold(heard + QUIET, Instant::min)
+        let guide = self.guide.as_ref().and_then(Guide::poll_timeout);
+        let say = if full { None } else { self.voice.poll_timeout().into_iter().chain(guide).min() };
+        let look = self.guide.is_none().then(|| Instant::now() + DIRECT_EVERY);
+        say.into_iter().chain(self.ear.poll_timeout()).chain(look).fold(heard + QUIET, Instant::min)
+    }
+
+    /// Whether it passes through other clusters although the peer answers directly.
+    fn is_roundabout(&self, now: Instant) -> bool {
+        let through = transit_cluster(self.connection.remote_address()).is_some();
+        through && {
+            let (direct, since) = self.hub.transit.direct_for(now, self.peer.cluster.id);
+            direct && since >= DIRECT_AGAIN
+        }
     }
 
     /// Takes this change and those that wait behind it.
@@ -339,6 +368,14 @@ impl Talk<'_> {
                 Err(End::Removed)
             }
         }
+    }
+}
+
+/// Waits until there is something to tell of paths; for ever where nothing is told of them.
+async fn guided(guide: &mut Option<Guide>) {
+    match guide {
+        Some(guide) => guide.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -144,6 +144,22 @@ impl Collector for LinkCollector {
         for (label, sample) in &samples {
             ConstGauge::new(sample.stale).encode(family.encode_family(label)?)?;
         }
+        let (through, refused) = self.0.transit.counts();
+        let help = "Clusters that are reached through others";
+        let through = i64::try_from(through).unwrap_or(i64::MAX);
+        ConstGauge::new(through).encode(encoder.encode_descriptor(
+            "transit_clusters",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let help = "Paths through linked clusters that were refused, because they made no sense";
+        ConstCounter::new(refused).encode(encoder.encode_descriptor(
+            "transit_paths_refused",
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
         let now = Instant::now();
         let pairs = |link: &Link| {
             let name = link.peer.name.to_string();

@@ -31,7 +31,7 @@ pub use watches::InstanceWatch;
 use crate::bootstrap::Joined;
 use crate::config::ControlConfig;
 use causeway_identity::{BundleStore, SvidSource};
-use causeway_model::{ClusterFacts, ClusterId, Epoch, GatewayFacts, Health, ServiceName, WorkloadId};
+use causeway_model::{ClusterFacts, ClusterId, GatewayFacts, Health, ServiceName, WorkloadId};
 use causeway_runtime::Tasks;
 use causeway_transport::{Overlay, OverlayEndpoint};
 use picture::Picture;
@@ -123,18 +123,6 @@ impl Control {
     /// Says whether a service that this workload serves takes new requests. Other services are ignored.
     pub fn report_health(&self, service: &ServiceName, health: Health) {
         self.picture.registration.send_if_modified(|registration| registration.set_health(service, health));
-    }
-
-    /// Says which epochs of CID keys live connections of this sidecar still use, besides the newest.
-    pub fn report_epochs(&self, mut epochs: Vec<Epoch>) {
-        epochs.sort_unstable();
-        epochs.dedup();
-        epochs.truncate(16);
-        self.picture.epochs.send_if_modified(|known| {
-            let changed = *known != epochs;
-            *known = epochs;
-            changed
-        });
     }
 
     /// Registers every service as draining: no new requests come, those under way go on.

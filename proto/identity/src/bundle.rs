@@ -63,8 +63,8 @@ impl TrustBundle {
     /// The same roots, with these revocations and no others. Of two for one subject the later counts.
     ///
     /// # Errors
-    /// [`IdentityError::Bundle`] if there are more than [`Revocation::MAX_PER_DOMAIN`], or one is of an identity of
-    /// another trust domain.
+    /// [`IdentityError::Bundle`] if there are more than [`Revocation::MAX_PER_DOMAIN`], they take with the roots more than
+    /// [`Revocation::MAX_TRUST_BYTES`], or one is of an identity of another trust domain.
     pub fn with_revoked(mut self, revoked: Vec<Revocation>) -> Result<Self, IdentityError> {
         self.revoked = revoked;
         Revoked::compile(&self)?;
@@ -163,6 +163,11 @@ mod tests {
         assert_eq!(revoke("spiffe://iad.mesh/ns/a/sa/b", 1024).unwrap().revoked.len(), 1024);
         let error = revoke("spiffe://iad.mesh/ns/a/sa/b", 1025).unwrap_err().to_string();
         assert!(error.contains("1025 revocations"), "{error}");
+        let long = format!("spiffe://iad.mesh/ns/{}", vec!["a".repeat(60); 30].join("/"));
+        let fit = Revocation::MAX_TRUST_BYTES / (long.len() + 18) - 1;
+        assert_eq!(revoke(&long, fit).unwrap().revoked.len(), fit);
+        let error = revoke(&long, fit + 2).unwrap_err().to_string();
+        assert!(error.contains("at most 262144 are accepted"), "{error}");
         let error = revoke("spiffe://phx.mesh/ns/a/sa/b", 1).unwrap_err().to_string();
         assert!(error.contains("spiffe://phx.mesh/ns/a/sa/b"), "{error}");
     }

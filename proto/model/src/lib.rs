@@ -19,6 +19,6 @@ pub use error::ParseError;
 pub use id::{ClusterId, Epoch, NodeId, Revision, ServiceHandle, WorkloadId};
 pub use locality::Locality;
 pub use name::{ClusterName, Label, ServiceName};
-pub use revocation::{Revocation, RevokedSubject};
+pub use revocation::{Revocation, RevokedSubject, trust_len};
 pub use service::{Health, PortSet, Protocol, ServicePort};
 pub use spiffe::{SpiffeId, SpiffeRole, TrustDomain};

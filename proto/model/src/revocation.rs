@@ -20,7 +20,30 @@ pub struct Revocation {
 impl Revocation {
     /// The most revocations of one trust domain.
     pub const MAX_PER_DOMAIN: usize = 1024;
+    /// The most bytes that the roots and the revocations of one trust domain may take together, as [`trust_len`] counts them. What
+    /// a cluster says of its trust goes to every gateway and sidecar of every linked cluster, in one message.
+    pub const MAX_TRUST_BYTES: usize = 256 * 1024;
+
+    /// An upper bound of its size in a message, in bytes, where an integer takes at most 9.
+    pub fn encoded_len(&self) -> usize {
+        let subject = match &self.subject {
+            RevokedSubject::Identity(id) => SCHEME.len() + id.trust_domain().as_str().len() + id.path().len(),
+            RevokedSubject::Key(hash) => KEY.len() + 2 * hash.len(),
+        };
+        INTEGER + subject + INTEGER
+    }
 }
+
+/// An upper bound of how many bytes root certificates (DER) and revocations take together in a message.
+pub fn trust_len<'a>(roots: &[Vec<u8>], revoked: impl IntoIterator<Item = &'a Revocation>) -> usize {
+    let roots: usize = roots.iter().map(|root| INTEGER + root.len()).sum();
+    roots + revoked.into_iter().map(Revocation::encoded_len).sum::<usize>()
+}
+
+/// The most bytes that an integer, or a length, takes in a message.
+const INTEGER: usize = 9;
+/// What a SPIFFE ID's text begins with.
+const SCHEME: &str = "spiffe://";
 
 /// Whose certificates a [`Revocation`] refuses. Written as the SPIFFE ID, or as `key:` and 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,6 +136,22 @@ mod tests {
         }
         let revocation = Revocation { subject, issued_before: 1_800_000_000 };
         assert_eq!(revocation.to_string(), format!("{id}, issued until Unix time 1800000000"));
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_text_and_never_too_small() {
+        let id = Revocation {
+            subject: "spiffe://iad.mesh/ns/shop/sa/payments".parse().unwrap(),
+            issued_before: 9,
+        };
+        let key = Revocation { subject: RevokedSubject::Key([7; 32]), issued_before: u64::MAX };
+        for revocation in [&id, &key] {
+            assert_eq!(revocation.encoded_len(), revocation.subject.to_string().len() + 18);
+        }
+        assert_eq!(
+            trust_len(&[vec![0; 100], vec![0; 5]], [&id, &key]),
+            123 + id.encoded_len() + key.encoded_len()
+        );
     }
 
     #[test]

@@ -3,11 +3,16 @@
 //! The forwarder receives every datagram; those that are for the gateway itself it puts into [`OwnPackets`], from where
 //! this endpoint takes them. What the endpoint sends leaves through the forwarding socket of the same family. Control traffic
 //! is small, so the copies in between do not matter; they keep the packet path free of locks.
+//!
+//! A gateway that is reached only through other clusters has an address that stands for it ([`transit_addr`]): what is sent there
+//! leaves by a [`TransitExit`].
 
 mod cids;
 mod own;
+mod transit;
 
 pub use own::OwnPackets;
+pub use transit::{TransitExit, transit_addr, transit_cluster};
 
 use crate::error::ConnectError;
 use crate::forward::ForwardSocket;
@@ -53,7 +58,7 @@ impl GatewayEndpoint {
         Ok(Self { endpoint, settings: settings.clone() })
     }
 
-    /// Connects to gateway `node` of `cluster` at `addr`; [`NodeId::ANY`] takes whichever answers there.
+    /// Connects to gateway `node` of `cluster` at `addr`, which may be [`transit_addr`]; [`NodeId::ANY`] takes whichever answers there.
     pub fn connect(
         &self,
         addr: SocketAddr,

@@ -8,7 +8,7 @@
 use crate::codec::messages;
 use crate::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceView, VersionInfo};
 use causeway_model::{
-    ClusterFacts, ClusterId, Epoch, GatewayFacts, Health, Locality, NodeId, PortSet, Revision, ServiceName,
+    ClusterFacts, ClusterId, GatewayFacts, Health, Locality, NodeId, PortSet, Revision, ServiceName,
     TrustDomain, WorkloadId,
 };
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use std::net::SocketAddr;
 pub const MAX_SERVED: usize = 64;
 /// The most services one sidecar may subscribe to.
 pub const MAX_SUBSCRIPTIONS: usize = 4096;
+/// The most trust bundles that a gateway tells of: that of its cluster and those of all links.
+pub const MAX_BUNDLES: usize = 1024;
 /// The most instances one sidecar may watch.
 pub const MAX_WATCHED: usize = 65_536;
 
@@ -108,13 +110,6 @@ pub struct WatchInstances {
     pub instances: Vec<(ClusterId, WorkloadId)>,
 }
 
-/// The epochs of CID keys that live connections of this sidecar still use.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochsInUse {
-    /// The epochs.
-    pub epochs: Vec<Epoch>,
-}
-
 /// Whom this sidecar trusts and by whom it is signed: what a rotation of roots waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrustReport {
@@ -147,8 +142,6 @@ messages! {
         7 = Subscribe(Subscribe),
         /// Says which instances it is connected to.
         8 = WatchInstances(WatchInstances),
-        /// Says which key epochs it still uses.
-        9 = EpochsInUse(EpochsInUse),
         /// Says goodbye.
         10 = Goodbye(Goodbye),
         /// Says which trust bundles it has taken.
@@ -209,13 +202,22 @@ pub struct Gateways {
     pub gateways: Vec<GatewayFacts>,
 }
 
-/// The trust bundles of the own cluster and of every linked one: replaces what was said before.
+/// A trust bundle, of the own cluster or of a linked one, that is new or differs from what this gateway said of that trust domain
+/// before. It counts from the next [`Bundles`] on. Each has a message of its own, because many links, or a few whose peers revoke
+/// much, would fill one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The bundle.
+    pub bundle: BundleView,
+}
+
+/// Whom to trust: the bundles of these trust domains as they were told by then, and no others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bundles {
     /// The revision of the registry that they are of: older ones do not replace newer ones, whichever gateway tells them.
     pub revision: Revision,
-    /// The bundles.
-    pub bundles: Vec<BundleView>,
+    /// The trust domains of the own cluster and of every linked one; at most [`MAX_BUNDLES`].
+    pub domains: Vec<TrustDomain>,
 }
 
 /// To which trust domains each service of the cluster that this workload serves is exported: replaces what was said before.
@@ -271,7 +273,7 @@ messages! {
         5 = Refused(Refusal),
         /// The cluster's gateways.
         6 = Gateways(Gateways),
-        /// The trust bundles.
+        /// Which trust bundles count.
         7 = Bundles(Bundles),
         /// A service in use, as it is now: replaces what was said of it before.
         8 = Service(ServiceView),
@@ -285,5 +287,7 @@ messages! {
         12 = Draining(Draining),
         /// An SVID of an older root is to be renewed.
         13 = RenewNow(RenewNow),
+        /// A trust bundle.
+        14 = Bundle(Bundle),
     }
 }

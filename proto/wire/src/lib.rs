@@ -9,6 +9,7 @@ pub mod close;
 pub mod codec;
 pub mod ctl;
 pub mod data;
+pub mod envelope;
 pub mod link;
 mod mac;
 pub mod packet;
@@ -20,6 +21,7 @@ pub mod view;
 pub use cid::{Cid, CidKey, CidKeys, CidKind};
 pub use close::CloseCode;
 pub use codec::{CodecError, Frame, FrameDecoder, Message};
+pub use envelope::Envelope;
 pub use mac::{derive_key, mac_tag, verify_tag};
 
 /// The protocols of the mesh's QUIC connections, as ALPN names (RFC 7301).

@@ -3,7 +3,7 @@
 //! The dialling gateway opens one bidirectional stream and both sides write frames on it for as long as the connection
 //! lives. A connection without a certificate may send [`Pair`] only: it makes a new link out of a token. On every other
 //! connection both certificates are gateways' of linked trust domains, and both sides say [`LinkHello`] first and then the same things:
-//! facts, exports, endpoints of services in use, instances that are gone, and who hears whom. A [`Heartbeat`] may also come as a
+//! facts, exports, endpoints of services in use, instances that are gone, who hears whom, and whither packets may pass through. A [`Heartbeat`] may also come as a
 //! QUIC datagram (RFC 9221) that holds its frame and nothing else.
 
 use crate::codec::messages;
@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 pub const MAX_EXPORTS_PER_FRAME: usize = 512;
 /// The most reports in one [`PairReports`]: of the directions between 16 gateways of each cluster.
 pub const MAX_PAIR_REPORTS: usize = 256;
+/// The most paths in one [`Routes`].
+pub const MAX_PATHS: usize = 256;
+/// The most clusters in one [`TransitPath`]: those that are passed through ([`crate::envelope::MAX_HOPS`]), and the destination.
+pub const MAX_PATH: usize = crate::envelope::MAX_HOPS as usize + 1;
 /// The longest frame of a [`Heartbeat`], in bytes.
 pub const MAX_HEARTBEAT_FRAME: usize = 64;
 /// The most exports that are taken from one peer, unless configured otherwise.
@@ -225,6 +229,25 @@ pub struct PairReports {
     pub reports: Vec<PairReport>,
 }
 
+/// How the speaker reaches a cluster through others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TransitPath {
+    /// The clusters in the order in which a packet enters them: the speaker's own first, the destination last; 2 to [`MAX_PATH`], each
+    /// once.
+    pub clusters: Vec<ClusterId>,
+}
+
+/// Whither the speaker forwards packets of the listener: replaces what it said before. It is not said before transit is on for the link
+/// at the speaker's end, and is worth nothing once the connection has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// Whether transit is on at the speaker's end of the link. If not, it takes no envelope over it.
+    pub transit: bool,
+    /// The best path to each cluster, at most [`MAX_PATHS`].
+    pub paths: Vec<TransitPath>,
+}
+
 /// The speaker's cluster removed the link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unlink {}
@@ -264,6 +287,8 @@ messages! {
         15 = Heartbeat(Heartbeat),
         /// Which directions work.
         16 = PairReports(PairReports),
+        /// Whither packets of the listener are forwarded.
+        17 = Routes(Routes),
         /// The listener's digest is of what the speaker has.
         18 = HaveExports(HaveExports),
     }

@@ -1,6 +1,7 @@
 //! The part of a QUIC packet that a gateway reads: the invariants of RFC 8999 with connection IDs of 20 bytes.
 
 use crate::cid::{CID_LEN, Cid};
+use crate::envelope::Envelope;
 
 /// The longest datagram that is read, in bytes (the largest UDP payload over IPv4).
 pub const MAX_DATAGRAM: usize = 65_507;
@@ -10,15 +11,24 @@ pub const MAX_DATAGRAM: usize = 65_507;
 pub enum Datagram {
     /// A QUIC packet: the long-header bit (RFC 8999 section 5.1) or the fixed bit (RFC 9000 section 17.3.1) is set.
     Quic,
-    /// A probe or its answer: neither bit is set.
+    /// A probe or its answer: neither bit is set, as in anything else that is no packet.
     Probe,
+    /// A packet on its way through a third cluster ([`Envelope`]): neither bit is set, and the rest is not a probe's.
+    Envelope,
 }
 
 impl Datagram {
     /// What the datagram with this first byte is.
     #[inline]
     pub fn classify(first: u8) -> Self {
-        if first & 0xc0 == 0 { Self::Probe } else { Self::Quic }
+        // packets first: they are nearly all there is
+        if first & 0xc0 != 0 {
+            Self::Quic
+        } else if Envelope::is_kind(first) {
+            Self::Envelope
+        } else {
+            Self::Probe
+        }
     }
 }
 

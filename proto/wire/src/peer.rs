@@ -88,6 +88,8 @@ pub struct GatewayStatus {
     pub roots: Vec<[u8; 8]>,
     /// Where its admin API listens, if it serves one.
     pub admin: Option<HostPort>,
+    /// The speaker's clock, in seconds since 1970.
+    pub unix_time: u64,
 }
 
 /// Joins a gateway with a token.

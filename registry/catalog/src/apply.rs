@@ -3,6 +3,7 @@
 
 mod cluster;
 mod exports;
+mod guarded;
 mod keys;
 mod links;
 mod services;

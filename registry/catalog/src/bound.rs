@@ -3,7 +3,7 @@
 //! Peers and holders of tokens can cause commands, so nothing here grows without a limit.
 
 use crate::Refusal;
-use causeway_model::{GatewayFacts, Locality, NodeId, Revocation};
+use causeway_model::{GatewayFacts, Locality, NodeId, Revocation, TrustDomain, trust_len};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -191,6 +191,22 @@ pub(crate) fn check_chain(chain: &[Vec<u8>]) -> Result<(), Refusal> {
 /// Refuses more revocations than fit.
 pub(crate) fn check_revoked(revoked: &[Revocation]) -> Result<(), Refusal> {
     Bound::Revocations.check(revoked.len())
+}
+
+/// Refuses roots and revocations of one trust domain that take more room together than a message to sidecars has for them.
+pub(crate) fn check_trust<'a>(
+    trust_domain: &TrustDomain,
+    roots: &[Vec<u8>],
+    revoked: impl IntoIterator<Item = &'a Revocation>,
+) -> Result<(), Refusal> {
+    let bytes = trust_len(roots, revoked);
+    if bytes <= Revocation::MAX_TRUST_BYTES {
+        return Ok(());
+    }
+    Err(Refusal::TrustTooLarge {
+        trust_domain: trust_domain.clone(),
+        bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    })
 }
 
 /// Refuses a sealed CA key that is empty or larger than fits.

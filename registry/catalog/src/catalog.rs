@@ -136,7 +136,7 @@ impl Catalog {
             CommandBody::InitCluster(c) => self.init_cluster(context, c),
             CommandBody::AddGateway(c) => self.add_gateway(&c.facts),
             CommandBody::UpdateGateway(c) => self.update_gateway(&c.facts),
-            CommandBody::RemoveGateway(c) => self.remove_gateway(context, c.node),
+            CommandBody::RemoveGateway(c) => self.remove_gateway(context, c),
             CommandBody::CreateToken(c) => self.create_token(context, c),
             CommandBody::UseToken(c) => self.use_token(context, c),
             CommandBody::RevokeToken(c) => self.revoke_token(c.id),
@@ -160,6 +160,7 @@ impl Catalog {
             CommandBody::ConfirmRoots(c) => self.confirm_roots(c),
             CommandBody::Revoke(c) => self.revoke(context, c),
             CommandBody::Reinstate(c) => self.reinstate(context, c),
+            CommandBody::ChangeIf(c) => self.change_if(context, c),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What can be asked of a catalog.
 
 mod cluster;
+mod guarded;
 mod link;
 mod service;
 mod token;
@@ -9,6 +10,7 @@ mod trust;
 pub use cluster::{
     AddGateway, DrainGateway, DropKeys, InitCluster, RemoveGateway, RotateKeys, UpdateGateway,
 };
+pub use guarded::{Change, ChangeIf, LinkIntent, Witness};
 pub use link::{
     CreateInvite, EstablishLink, MergeRule, PauseLink, RemoveLink, RevokeInvite, SetLinkPolicy, StalePolicy,
     UpdateLinkPeer,
@@ -50,7 +52,7 @@ macro_rules! bodies {
             pub const KNOWN: &[u16] = &[$($number),*];
 
             /// The last command of the first release: every member knows those up to it.
-            pub const FIRST_RELEASE: u16 = 27;
+            pub const FIRST_RELEASE: u16 = 28;
 
             /// The command's stable number.
             pub fn number(&self) -> u16 {
@@ -59,8 +61,7 @@ macro_rules! bodies {
                 }
             }
 
-            /// The command's name in the audit.
-            pub fn name(&self) -> &'static str {
+            fn own_name(&self) -> &'static str {
                 match self {
                     $(Self::$variant(_) => $name,)*
                 }
@@ -130,9 +131,19 @@ bodies! {
     Revoke = 26, "revoke";
     /// Takes back a revocation.
     Reinstate = 27, "reinstate";
+    /// Changes a resource if it still is what it was.
+    ChangeIf = 28, "change-if";
 }
 
 impl CommandBody {
+    /// The command's name in the audit: of a change with a condition, that of the change.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ChangeIf(c) => Self::from(c.change.clone()).own_name(),
+            other => other.own_name(),
+        }
+    }
+
     /// The name of the thing that the command is about, for the audit.
     pub fn subject(&self) -> String {
         match self {
@@ -161,8 +172,9 @@ impl CommandBody {
                 "certificate authority".to_owned()
             }
             Self::ConfirmRoots(c) => format!("{} at {}", c.cluster, c.revision),
-            Self::Revoke(c) => c.subject.to_string(),
+            Self::Revoke(c) => c.subjects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             Self::Reinstate(c) => c.subject.to_string(),
+            Self::ChangeIf(c) => Self::from(c.change.clone()).subject(),
         }
     }
 }

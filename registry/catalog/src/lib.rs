@@ -30,11 +30,11 @@ mod watch;
 pub use bound::{Bound, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS};
 pub use catalog::{Applied, Catalog, Outcome};
 pub use command::{
-    ActivateRoot, AddGateway, Command, CommandBody, ConfirmRoots, CreateInvite, CreateToken, DeclarePorts,
-    DrainGateway, DropKeys, DropRoot, EstablishLink, Export, ExportTo, InitCluster, MergeRule, PauseLink,
-    Reinstate, RemoveGateway, RemoveLink, RemoveService, Revoke, RevokeInvite, RevokeToken, RotateKeys,
-    ServiceDeclaration, SetLinkPolicy, StageRoot, StalePolicy, TokenKind, TokenUser, Unexport, UpdateGateway,
-    UpdateLinkPeer, UseToken,
+    ActivateRoot, AddGateway, Change, ChangeIf, Command, CommandBody, ConfirmRoots, CreateInvite,
+    CreateToken, DeclarePorts, DrainGateway, DropKeys, DropRoot, EstablishLink, Export, ExportTo,
+    InitCluster, LinkIntent, MergeRule, PauseLink, Reinstate, RemoveGateway, RemoveLink, RemoveService,
+    Revoke, RevokeInvite, RevokeToken, RotateKeys, ServiceDeclaration, SetLinkPolicy, StageRoot, StalePolicy,
+    TokenKind, TokenUser, Unexport, UpdateGateway, UpdateLinkPeer, UseToken, Witness,
 };
 pub use event::Event;
 pub use id::{InviteId, TokenId};

@@ -3,8 +3,8 @@
 use crate::bound::cut;
 use crate::{Bound, InviteId, TokenId};
 use causeway_model::{
-    ClusterId, ClusterName, Epoch, GatewayRole, NodeId, PortSet, Revision, RevokedSubject, ServiceHandle,
-    ServiceName, SpiffeId, TrustDomain,
+    ClusterId, ClusterName, Epoch, GatewayRole, NodeId, PortSet, Revision, Revocation, RevokedSubject,
+    ServiceHandle, ServiceName, SpiffeId, TrustDomain,
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,31 @@ refusals! {
     "gateway-removed" GatewayRemoved {
         /// Its number.
         node: NodeId,
+    }
+
+    /// No gateway that is ready would be left in use.
+    "gateway {node} would leave none in use that is ready: every other one is being drained, was removed, or did not answer; \
+     take one into use again, or let another join, before this one is drained" =>
+    "gateway-last-in-use" GatewayLastInUse {
+        /// Its number.
+        node: NodeId,
+    }
+
+    /// The resource is not what the change was worked out from.
+    "{resource} was changed by somebody else meanwhile: look at what it is now, and run this again" =>
+    "resource-changed" ResourceChanged {
+        /// Its kind and name.
+        resource: String,
+    }
+
+    /// The roots and revocations of a trust domain take too much room.
+    "the roots and revocations of {trust_domain} take {bytes} bytes, of at most {}: end a rotation, or reinstate what need not \
+     be refused any more", Revocation::MAX_TRUST_BYTES =>
+    "trust-too-large" TrustTooLarge {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+        /// How many bytes they take.
+        bytes: u64,
     }
 
     /// A rotation has not ended.

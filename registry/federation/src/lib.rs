@@ -5,7 +5,8 @@
 //! connection keeps an [`ExportCursor`] of what it has sent. On the believing side [`PeerImports`] holds what one peer
 //! cluster offers, as its gateways tell it, within the bounds of [`ImportRules`]; [`EndpointCache`] holds the endpoints
 //! of its services in use. [`merge_offers`] joins the offers of all clusters of one name. [`InstanceWatch`] and
-//! [`UseSet`] add up what the local sidecars want to hear of a peer. [`path`] tells which directions between gateways work.
+//! [`UseSet`] add up what the local sidecars want to hear of a peer. [`path`] tells which directions between gateways work, and
+//! [`transit`] which clusters are reached through others.
 //!
 //! It owns no connection, no clock and no registry: links, tokens and trust bundles are the business of others.
 
@@ -19,8 +20,8 @@ mod merge;
 mod offers;
 mod packed;
 pub mod path;
-
 mod peer;
+pub mod transit;
 mod watch;
 
 pub use endpoints::{EndpointCache, EndpointChange, HeldEndpoints};

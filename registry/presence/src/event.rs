@@ -10,7 +10,7 @@ pub enum Event {
     /// The workload is new in the view.
     Up(WorkloadId),
     /// What the view says of the workload changed: its row, the gateways that vouch for it, or whether one of them is
-    /// alive. What its row says of certificates and trust bundles is not told: ask when it matters.
+    /// alive. What its row says of certificates is not told: ask when it matters.
     Changed(WorkloadId),
     /// No gateway vouches for the workload any more, dead ones in their grace included.
     Gone(WorkloadId),

@@ -22,7 +22,6 @@ mod peer;
 mod presence;
 mod replica;
 mod row;
-mod trust;
 mod view;
 
 pub use config::PresenceConfig;

@@ -65,7 +65,7 @@ impl OwnTable {
     pub(crate) fn put(&mut self, mut row: Row) -> Option<Arc<Row>> {
         let workload = row.workload;
         if let Some(old) = self.rows.get(&workload) {
-            if old.attached == row.attached && old.says_the_same(&row) && old.trusts_the_same(&row) {
+            if old.attached == row.attached && old.says_the_same(&row) && old.has_the_same_keys(&row) {
                 return None;
             }
             self.digest.remove(workload, old.seq);

@@ -10,7 +10,7 @@ use crate::peer::Peer;
 use crate::replica::Room;
 use crate::view::View;
 use crate::{Counters, Event, Incarnation, Message, MessageError, PresenceConfig, Row, RowError};
-use causeway_model::{Health, NodeId, Revision, ServiceName, WorkloadId};
+use causeway_model::{Health, NodeId, ServiceName, WorkloadId};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::Instant;
@@ -71,7 +71,7 @@ impl Presence {
     }
 
     /// A local sidecar registered its workload over a control connection, or updated it. Its `seq` and `attached` are set
-    /// here; what it leaves unknown of certificates and trust bundles stays as it was.
+    /// here; the keys that gateways know it by already stay with it.
     ///
     /// # Errors
     /// The row breaks a limit, this gateway has as many workloads as it may, or the workload's id belongs to another
@@ -87,8 +87,9 @@ impl Presence {
         if own_differs || self.view.belongs_to_another(workload, &row.identity) {
             return Err(RowError::TakenId { workload, identity: row.identity });
         }
-        if let Some(own) = self.own.get(workload) {
-            row.keep_trust_of(own);
+        // also from a gateway that is lost: of a connection of then, peers judge the key of then
+        for known in self.own.get(workload).into_iter().chain(self.view.rows_of(workload)) {
+            row.keep_keys_of(known);
         }
         self.lapsed.remove(&workload);
         self.leases.grant(now, workload);
@@ -150,13 +151,13 @@ impl Presence {
         }
     }
 
-    /// A local workload renewed its SVID, which chains to `root` now, or took the trust bundles of revision `bundle`. Its row
-    /// changes only where that is news; nothing happens if it is not attached.
-    pub fn handle_trust(&mut self, now: Instant, workload: WorkloadId, root: [u8; 8], bundle: Revision) {
+    /// A local workload renewed its SVID: its key is `key` now. Nothing happens if it is not attached, or has that key.
+    pub fn handle_renewed(&mut self, now: Instant, workload: WorkloadId, key: [u8; 32]) {
         self.at(now);
-        self.handle_seen(now, workload);
-        if let Some(row) = self.own.get(workload).filter(|row| (row.root, row.bundle) != (root, bundle)) {
-            self.update(Row { root, bundle, ..Row::clone(row) });
+        if let Some(row) = self.own.get(workload).filter(|row| row.svid_key != key) {
+            let mut row = Row::clone(row);
+            row.renew(key);
+            self.update(row);
         }
     }
 

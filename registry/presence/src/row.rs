@@ -1,6 +1,6 @@
 //! The row of a workload, and what makes one acceptable.
 
-use causeway_model::{Health, Locality, PortSet, Revision, ServiceName, SpiffeId, WorkloadId};
+use causeway_model::{Health, Locality, PortSet, ServiceName, SpiffeId, WorkloadId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -33,12 +33,10 @@ pub struct Row {
     pub overlay: Vec<SocketAddr>,
     /// The release that it runs; at most [`Row::MAX_RELEASE`] bytes.
     pub release: String,
-    /// SHA-256 of the SubjectPublicKeyInfo of the SVID that it attached with; zero when unknown.
+    /// SHA-256 of the SubjectPublicKeyInfo of its newest SVID that this gateway knows of; zero when unknown.
     pub svid_key: [u8; 32],
-    /// The first 8 bytes of the fingerprint of the root that its SVID chains to; zero when unknown.
-    pub root: [u8; 8],
-    /// The newest revision of the trust bundles that its sidecar said it has taken; 0 when unknown.
-    pub bundle: Revision,
+    /// The same of those before, whose connections may still stand, the newest first; at most [`Row::MAX_OLDER_KEYS`].
+    pub older_keys: Box<[[u8; 32]]>,
     /// The owner's version at which this row last changed. The owning gateway sets it; what a caller of
     /// [`Presence::handle_attach`](crate::Presence::handle_attach) gives is not looked at.
     pub seq: u64,
@@ -99,6 +97,14 @@ pub enum RowError {
         /// The longest allowed, in bytes.
         max: usize,
     },
+    /// More older keys than are kept.
+    #[error("workload {workload} has {count} keys of older SVIDs: 3 are kept")]
+    TooManyKeys {
+        /// The workload.
+        workload: WorkloadId,
+        /// How many it gave.
+        count: usize,
+    },
     /// A row that is too large as a whole.
     #[error(
         "the row of workload {workload} takes {len} bytes, of at most 16384: register fewer services or ports"
@@ -138,6 +144,7 @@ impl RowError {
             Self::TooManyAddresses { .. } => "too_many_addresses",
             Self::BadAddress { .. } => "bad_address",
             Self::BadText { .. } => "bad_text",
+            Self::TooManyKeys { .. } => "too_many_keys",
             Self::TooLarge { .. } => "row_too_large",
             Self::TakenId { .. } => "workload_id_taken",
             Self::TooManyRows { .. } => "too_many_rows",
@@ -150,6 +157,9 @@ impl Row {
     pub const MAX_SERVICES: usize = 64;
     /// The most direct addresses in a row.
     pub const MAX_OVERLAY: usize = 8;
+    /// The most keys of older SVIDs in a row: an SVID is renewed after two thirds of its life, so two are good at a time unless a
+    /// rotation of roots, or the sidecar itself, renews more often.
+    pub const MAX_OLDER_KEYS: usize = 3;
     /// The longest release, in bytes.
     pub const MAX_RELEASE: usize = 64;
     /// The largest row, in bytes as [`Row::encoded_len`] counts them.
@@ -166,6 +176,9 @@ impl Row {
         }
         if self.overlay.len() > Self::MAX_OVERLAY {
             return Err(RowError::TooManyAddresses { workload, count: self.overlay.len() });
+        }
+        if self.older_keys.len() > Self::MAX_OLDER_KEYS {
+            return Err(RowError::TooManyKeys { workload, count: self.older_keys.len() });
         }
         if let Some(&address) = self.overlay.iter().find(|address| !can_be_sent_to(address)) {
             return Err(RowError::BadAddress { workload, address });
@@ -210,9 +223,9 @@ impl Row {
             + text(self.locality.region.len())
             + text(self.locality.zone.len())
             + text(self.release.len());
-        let trust = self.svid_key.len() + self.root.len() + INTEGER;
-        // workload, weight, seq, attached, and the lengths of the two lists
-        texts + services + trust + ADDRESS * self.overlay.len() + 6 * INTEGER
+        let keys = self.svid_key.len() * (1 + self.older_keys.len()) + INTEGER;
+        // workload, weight, seq, attached, and the lengths of the two other lists
+        texts + services + keys + ADDRESS * self.overlay.len() + 6 * INTEGER
     }
 
     /// The service of that name, if the workload serves it.
@@ -220,26 +233,39 @@ impl Row {
         self.services.iter().find(|service| service.name == *name)
     }
 
-    /// Whether `other` says the same of the workload as an endpoint; who says it, when, and which keys it trusts does not
-    /// count.
+    /// Whether `other` says the same of the workload as an endpoint; who says it, when, and which keys it has does not count.
     pub fn says_the_same(&self, other: &Self) -> bool {
         self.differs_only_in_services(other) && self.services == other.services
     }
 
-    /// Whether `other` says the same of its certificate and of what it trusts.
-    pub(crate) fn trusts_the_same(&self, other: &Self) -> bool {
-        self.svid_key == other.svid_key && self.root == other.root && self.bundle == other.bundle
+    /// Whether `other` says the same of its keys.
+    pub(crate) fn has_the_same_keys(&self, other: &Self) -> bool {
+        self.svid_key == other.svid_key && self.older_keys == other.older_keys
     }
 
-    /// Takes from `older`, a row of the same instance, what this one does not know. What a sidecar has taken it keeps.
-    pub(crate) fn keep_trust_of(&mut self, older: &Self) {
-        if self.svid_key == [0; 32] {
-            self.svid_key = older.svid_key;
+    /// The keys of its SVIDs, as far as they are known, the newest first.
+    pub fn svid_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
+        std::iter::once(&self.svid_key).chain(&self.older_keys).filter(|key| **key != [0; 32])
+    }
+
+    /// Counts `key` as that of its newest SVID.
+    pub(crate) fn renew(&mut self, key: [u8; 32]) {
+        let before = Self { svid_key: key, older_keys: Box::default(), ..self.clone() };
+        let after = std::mem::replace(self, before);
+        self.keep_keys_of(&after);
+    }
+
+    /// Takes the keys of `other`, a row of the same instance, as older ones.
+    pub(crate) fn keep_keys_of(&mut self, other: &Self) {
+        let mut keys: Vec<[u8; 32]> = Vec::new();
+        for key in self.svid_keys().chain(other.svid_keys()) {
+            if !keys.contains(key) && keys.len() <= Self::MAX_OLDER_KEYS {
+                keys.push(*key);
+            }
         }
-        if self.root == [0; 8] {
-            self.root = older.root;
-        }
-        self.bundle = self.bundle.max(older.bundle);
+        let mut keys = keys.into_iter();
+        self.svid_key = keys.next().unwrap_or_default();
+        self.older_keys = keys.collect();
     }
 
     /// Whether everything but the services is the same in `other`.
@@ -278,8 +304,7 @@ pub(crate) mod tests {
             overlay: vec!["192.0.2.1:7000".parse().unwrap(), "[2001:db8::1]:7000".parse().unwrap()],
             release: "0.1.0".into(),
             svid_key: [0; 32],
-            root: [0; 8],
-            bundle: Revision(0),
+            older_keys: Box::default(),
             seq: 0,
             attached: false,
         }

@@ -3,7 +3,6 @@
 use crate::Row;
 use crate::event::Events;
 use crate::names::Names;
-use crate::trust::TrustCounts;
 use causeway_model::{Health, NodeId, ServiceName, SpiffeId, WorkloadId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +41,6 @@ pub(crate) struct View {
     own: NodeId,
     entries: BTreeMap<WorkloadId, Vec<Voucher>>,
     services: BTreeMap<ServiceName, Members>,
-    pub(crate) trust: TrustCounts,
     pub(crate) names: Names,
     pub(crate) events: Events,
 }
@@ -54,7 +52,6 @@ impl View {
             own,
             entries: BTreeMap::new(),
             services: BTreeMap::new(),
-            trust: TrustCounts::default(),
             names: Names::default(),
             events: Events::default(),
         }
@@ -94,8 +91,6 @@ impl View {
         change(vouchers);
         vouchers
             .sort_by_key(|voucher| (!voucher.live, !voucher.row.attached, voucher.node != own, voucher.node));
-        current(&before).for_each(|row| self.trust.remove(row));
-        current(vouchers).for_each(|row| self.trust.add(row));
         let same_live = live(&before).eq(live(vouchers));
         match (before.into_iter().next().map(|best| best.row), vouchers.first().map(|best| best.row.clone()))
         {
@@ -177,6 +172,11 @@ impl View {
         self.entries.get(&workload).and_then(|vouchers| summary(vouchers))
     }
 
+    /// What every gateway that vouches for `workload` says of it, best first.
+    pub(crate) fn rows_of(&self, workload: WorkloadId) -> impl Iterator<Item = &Arc<Row>> {
+        self.entries.get(&workload).into_iter().flatten().map(|voucher| &voucher.row)
+    }
+
     pub(crate) fn workloads(&self) -> impl Iterator<Item = WorkloadView<'_>> {
         self.entries.values().filter_map(|vouchers| summary(vouchers))
     }
@@ -212,14 +212,6 @@ fn summary(vouchers: &[Voucher]) -> Option<WorkloadView<'_>> {
 
 fn live(vouchers: &[Voucher]) -> impl Iterator<Item = NodeId> {
     vouchers.iter().filter(|voucher| voucher.live).map(|voucher| voucher.node)
-}
-
-/// The rows, best first, that are as good as the best: of live gateways with a control connection while there is one. What the
-/// others say of a sidecar's trust may be out of date for as long as they hear its probes.
-fn current(vouchers: &[Voucher]) -> impl Iterator<Item = &Row> {
-    let class = |voucher: &Voucher| (voucher.live, voucher.row.attached);
-    let best = vouchers.first().map(class);
-    vouchers.iter().take_while(move |voucher| Some(class(voucher)) == best).map(|voucher| &*voucher.row)
 }
 
 fn is_healthy(row: &Row, name: &ServiceName) -> bool {
@@ -289,39 +281,5 @@ mod tests {
         let counts = |name: &str| view.counts(&name.parse().unwrap());
         assert_eq!((counts("a.b"), counts("c.d"), counts("e.f")), ((1, 1), (0, 1), (1, 1)));
         assert_eq!(view.endpoints(&"c.d".parse().unwrap()).count(), 1);
-    }
-
-    #[test]
-    fn trust_is_counted_over_the_rows_that_are_told_over_a_control_connection() {
-        use causeway_model::Revision;
-        let (mut view, w) = (View::new(NodeId(1)), WorkloadId(1));
-        let trusting = |workload, bundle, root: u8, attached| {
-            let row = Row { bundle: Revision(bundle), root: [root; 8], ..row(workload, &[]) };
-            Arc::new(Row { attached, ..row })
-        };
-        let roots = |view: &View| view.trust.roots().collect::<Vec<_>>();
-        assert_eq!((view.trust.least_bundle(), roots(&view)), (None, vec![]));
-        view.put(NodeId(1), trusting(1, 5, 1, true), true);
-        view.put(NodeId(2), trusting(1, 4, 1, true), true);
-        view.put(NodeId(2), trusting(2, 9, 2, true), true);
-        assert_eq!(
-            (view.trust.least_bundle(), roots(&view)),
-            (Some(Revision(4)), vec![([1; 8], 2), ([2; 8], 1)])
-        );
-        view.put(NodeId(2), trusting(1, 4, 1, false), true);
-        assert_eq!(
-            (view.trust.least_bundle(), roots(&view)),
-            (Some(Revision(5)), vec![([1; 8], 1), ([2; 8], 1)])
-        );
-        view.set_live(NodeId(1), w, false);
-        assert_eq!(view.trust.least_bundle(), Some(Revision(4)));
-        view.set_live(NodeId(2), w, false);
-        assert_eq!(view.trust.least_bundle(), Some(Revision(5)), "in its grace it counts");
-        view.remove(NodeId(1), w);
-        view.remove(NodeId(2), w);
-        assert_eq!((view.trust.least_bundle(), roots(&view)), (Some(Revision(9)), vec![([2; 8], 1)]));
-        events(&mut view);
-        view.put(NodeId(2), trusting(2, 10, 3, true), true);
-        assert_eq!((events(&mut view), roots(&view)), (vec![], vec![([3; 8], 1)]), "nobody routes by it");
     }
 }

@@ -4,7 +4,7 @@
 
 mod counting;
 
-use causeway_model::{Health, Locality, NodeId, PortSet, Protocol, Revision, ServicePort, WorkloadId};
+use causeway_model::{Health, Locality, NodeId, PortSet, Protocol, ServicePort, WorkloadId};
 use causeway_presence::{Incarnation, Message, Presence, PresenceConfig, Row, RowChange, ServedService};
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,8 +31,7 @@ fn row(number: u64) -> Row {
         overlay: vec!["192.0.2.1:7000".parse().unwrap()],
         release: "0.1.0".into(),
         svid_key: [7; 32],
-        root: [9; 8],
-        bundle: Revision(12),
+        older_keys: Box::default(),
         seq: number,
         attached: true,
     }

@@ -3,9 +3,14 @@
 
 mod check;
 mod file;
+mod overlay;
+
+pub(crate) use check::Found;
+pub(crate) use file::path_in;
 
 use crate::StoreError;
 use crate::envelope::{EnvelopeError, Kind, seal, unseal};
+use crate::format::LogEntry;
 use crate::member::DiskId;
 use causeway_model::NodeId;
 use causeway_wire::CodecError;
@@ -71,6 +76,18 @@ pub(crate) fn make(
         Ok(false) => file::make(dir, &path, node, fill),
         Err(error) => Err(named(&path, "find", error.into())),
     }
+}
+
+/// Looks at every record of the database at `path` and changes nothing: how many bytes it has, what was found, and what is wrong with
+/// it. `entry` is given each entry of the log. Blocks.
+pub(crate) fn look(
+    path: &Path,
+    entry: impl FnMut(&mut Found, LogEntry) -> Option<Fault>,
+) -> Result<(u64, Found, Vec<StoreError>), StoreError> {
+    let looked = || file::look(path, |database| check::survey(database, entry));
+    let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(looked));
+    let (bytes, (found, faults)) = looked.unwrap_or_else(|_| Err(panicked(path)))?;
+    Ok((bytes, found, faults.into_iter().map(|fault| named(path, "read", fault)).collect()))
 }
 
 impl Disk {
@@ -201,13 +218,14 @@ fn joined<T>(
     done: Result<Result<T, StoreError>, tokio::task::JoinError>,
 ) -> Result<T, StoreError> {
     done.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(_) => Err(StoreError::Corrupt {
-            path: path.to_owned(),
-            what: "pages".to_owned(),
-            cause: "the storage engine panicked over it".to_owned(),
-        }),
+        Ok(_) => Err(panicked(path)),
         Err(_) => Err(StoreError::Closed { path: path.to_owned() }),
     })
+}
+
+fn panicked(path: &Path) -> StoreError {
+    let (what, cause) = ("pages".to_owned(), "the storage engine panicked over it".to_owned());
+    StoreError::Corrupt { path: path.to_owned(), what, cause }
 }
 
 /// The error for `fault` while doing `action` to `path`.

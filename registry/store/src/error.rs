@@ -3,11 +3,20 @@
 use causeway_model::NodeId;
 use std::path::PathBuf;
 
+/// What to do about a damaged database.
+const DAMAGED: &str = "check the disk, move the file away and let this gateway join again, or, if it is the only voter, restore a backup";
+/// What to do about a disk that refuses.
+const REFUSED: &str = "see to the disk (space, permissions, health), then restart this gateway";
+/// What to do about a database that is gone.
+const GONE: &str = "put the lost file back, or remove the gateway (`causeway gateways remove NODE` at another one) and let it join again";
+/// What to do about a database of a later release.
+const NEWER: &str = "run the release that wrote it, or a later one";
+
 /// Why the registry's database cannot be used. Every message names the file, the cause and a way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused to read or write.
-    #[error("cannot {action} {}: {cause}; see to the disk (space, permissions, health), then restart this gateway", path.display())]
+    #[error("cannot {action} {}: {cause}; {REFUSED}", path.display())]
     Disk {
         /// What was tried.
         action: &'static str,
@@ -17,10 +26,7 @@ pub enum StoreError {
         cause: String,
     },
     /// The file is not what this node wrote.
-    #[error(
-        "{} is damaged, in its {what}: {cause}; check the disk, move the file away and let this gateway join again, \
-         or, if it is the only voter, restore a backup", path.display()
-    )]
+    #[error("{} is damaged, in its {what}: {cause}; {DAMAGED}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -35,6 +41,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no file where one is looked for.
+    #[error("{} is missing: {GONE}", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The file belongs to another node.
     #[error("{} belongs to node {found}, and this is node {expected}: each gateway needs a directory of its own", path.display())]
     WrongNode {
@@ -46,7 +58,7 @@ pub enum StoreError {
         expected: NodeId,
     },
     /// The file was written by a later release.
-    #[error("{}: its {what} has version {found} and this release knows {known}: run the release that wrote it, or a later one", path.display())]
+    #[error("{}: its {what} has version {found} and this release knows {known}: {NEWER}", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -95,6 +107,7 @@ impl StoreError {
             Self::Disk { .. } => "disk",
             Self::Corrupt { .. } => "corrupt",
             Self::Locked { .. } => "locked",
+            Self::Missing { .. } => "missing",
             Self::WrongNode { .. } => "wrong-node",
             Self::Newer { .. } => "newer-format",
             Self::Closed { .. } => "closed",
@@ -102,6 +115,17 @@ impl StoreError {
             Self::Exists { .. } => "exists",
             Self::NotInitialised => "not-initialised",
             Self::Config { .. } => "config",
+        }
+    }
+
+    /// The way out that the message ends with; empty for an error that has none of its own.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Self::Disk { .. } => REFUSED,
+            Self::Corrupt { .. } => DAMAGED,
+            Self::Missing { .. } => GONE,
+            Self::Newer { .. } => NEWER,
+            _ => "",
         }
     }
 }

@@ -21,6 +21,9 @@
 //! silently going back to the commit before, and Raft must not forget what it has acknowledged; for the same reason
 //! every page is checked when the file is opened.
 //!
+//! [`examine`] looks at all of a file whose node does not run, and tells everything that is wrong with it and not only the first
+//! thing.
+//!
 //! # A disk that is lost
 //! A learner that comes back with an empty disk is filled again by the leader. A *voter* that does so has forgotten what
 //! it acknowledged and whom it voted for; with its help the others could lose both. The group records with which
@@ -38,6 +41,7 @@ mod contacts;
 mod disk;
 mod envelope;
 mod error;
+mod examine;
 mod format;
 mod log;
 mod machine;
@@ -57,9 +61,10 @@ mod voters;
 pub use backup::{Backup, BackupError, REVISION_GAP, restore};
 pub use config::{RaftTiming, StoreConfig};
 pub use error::StoreError;
+pub use examine::{Report, examine};
 pub use message::MAX_BODY;
 pub use network::{CallError, CallFuture, PeerCalls};
 pub use propose::{ProposeError, Proposed};
 pub use registry::{InitError, Lagging, Registry};
 pub use status::{LearnerLag, MemberStatus, RegistryRole, RegistryStatus};
-pub use voters::{CAUGHT_UP, Candidate, DEAD_AFTER, choose_voters, without};
+pub use voters::{CAUGHT_UP, DEAD_AFTER};

@@ -116,7 +116,7 @@ impl PeerClient {
         &self,
         method: Method,
         action: RPCTypes,
-        question: &Q,
+        (term, question): (u64, &Q),
         timeout: Duration,
     ) -> Result<A, RpcError<E>>
     where
@@ -124,12 +124,12 @@ impl PeerClient {
         A: DeserializeOwned,
         E: std::error::Error,
     {
-        self.contacts.asked(self.target);
+        self.contacts.asked(self.target, term);
         let asked = async {
             let body = encode(question)?;
             decode(&self.peers.call(self.target, method, body, timeout).await?)
         };
-        let answer = asked.await.inspect(|_| self.contacts.answered(self.target));
+        let answer = asked.await.inspect(|_| self.contacts.answered(self.target, term));
         answer.map_err(|error| match error {
             CallError::Refused { reason, message } if reason == WRONG_DISK => {
                 tracing::warn!(to = %self.target, %message, "a member came back without its disk");
@@ -151,6 +151,7 @@ impl RaftNetwork<TypeConfig> for PeerClient {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError<RaftError<u64>>> {
+        let term = rpc.vote.leader_id.term;
         let record = |entry| seal(Kind::Entry, &LogEntry::from(entry)).map(Bytes::from);
         let records: Result<Vec<Bytes>, _> = rpc.entries.into_iter().map(record).collect();
         let append = Append {
@@ -161,7 +162,7 @@ impl RaftNetwork<TypeConfig> for PeerClient {
             entries: records.map_err(|error| Unreachable::new(&error))?,
         };
         let answer: AppendAnswer =
-            self.call(Method::Append, RPCTypes::AppendEntries, &append, option.hard_ttl()).await?;
+            self.call(Method::Append, RPCTypes::AppendEntries, (term, &append), option.hard_ttl()).await?;
         self.contacts.has_disk(self.target, answer.disk);
         Ok(answer.appended.into())
     }
@@ -171,6 +172,7 @@ impl RaftNetwork<TypeConfig> for PeerClient {
         rpc: InstallSnapshotRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, RpcError<RaftError<u64, InstallSnapshotError>>> {
+        let term = rpc.vote.leader_id.term;
         let chunk = Chunk {
             disk: self.member.disk,
             ballot: rpc.vote.into(),
@@ -180,7 +182,7 @@ impl RaftNetwork<TypeConfig> for PeerClient {
             done: rpc.done,
         };
         let taken: ChunkTaken =
-            self.call(Method::Snapshot, RPCTypes::InstallSnapshot, &chunk, option.hard_ttl()).await?;
+            self.call(Method::Snapshot, RPCTypes::InstallSnapshot, (term, &chunk), option.hard_ttl()).await?;
         match taken {
             ChunkTaken::Taken(ballot) => Ok(InstallSnapshotResponse { vote: ballot.into() }),
             ChunkTaken::StartAgain => {
@@ -197,12 +199,13 @@ impl RaftNetwork<TypeConfig> for PeerClient {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RpcError<RaftError<u64>>> {
+        let term = rpc.vote.leader_id.term;
         let ask = AskVote {
             disk: self.member.disk,
             ballot: rpc.vote.into(),
             last: rpc.last_log_id.map(Into::into),
         };
-        let voted: Voted = self.call(Method::Vote, RPCTypes::Vote, &ask, option.hard_ttl()).await?;
+        let voted: Voted = self.call(Method::Vote, RPCTypes::Vote, (term, &ask), option.hard_ttl()).await?;
         Ok(voted.into())
     }
 

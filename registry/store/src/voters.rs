@@ -37,21 +37,21 @@ const MOST: usize = 5;
 
 /// A gateway, as far as its vote is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The gateway.
-    pub node: NodeId,
+    pub(crate) node: NodeId,
     /// It has the role `gateway`; any other never votes.
-    pub signs: bool,
+    pub(crate) signs: bool,
     /// It answers.
-    pub alive: bool,
+    pub(crate) alive: bool,
     /// It is being taken out of use.
-    pub draining: bool,
+    pub(crate) draining: bool,
     /// How many log entries its replica is behind the leader's; `None` when it is not known.
-    pub behind: Option<u64>,
+    pub(crate) behind: Option<u64>,
     /// Where it runs: voters are spread over zones.
-    pub zone: String,
+    pub(crate) zone: String,
     /// For how long it has not answered.
-    pub dead_for: Option<Duration>,
+    pub(crate) dead_for: Option<Duration>,
 }
 
 impl Candidate {
@@ -71,7 +71,10 @@ impl Candidate {
 ///
 /// A voter that is not among `candidates` is no gateway any more. Where more voters leave than one step may take, the next
 /// call with the result goes on.
-pub fn choose_voters(current: &BTreeSet<NodeId>, candidates: &[Candidate]) -> Option<BTreeSet<NodeId>> {
+pub(crate) fn choose_voters(
+    current: &BTreeSet<NodeId>,
+    candidates: &[Candidate],
+) -> Option<BTreeSet<NodeId>> {
     let pool = Pool::new(current, candidates);
     let size = pool.size(current.len());
     let chosen = pool.fill(size);
@@ -82,7 +85,7 @@ pub fn choose_voters(current: &BTreeSet<NodeId>, candidates: &[Candidate]) -> Op
 /// as many as make an odd number, `leader` among them.
 ///
 /// `None` when nobody could vote.
-pub fn without(
+pub(crate) fn without(
     current: &BTreeSet<NodeId>,
     gone: NodeId,
     leader: NodeId,

@@ -178,6 +178,7 @@ impl Forwarder {
                         Some(to) => (buffer[..length].to_vec(), to),
                         None => continue,
                     },
+                    Datagram::Envelope => continue,
                 };
                 drop(tables);
                 let _ = socket.send_to(&bytes, to);
@@ -333,7 +334,7 @@ impl Setup<'_> {
             instance,
             direct: self.direct.then(|| overlay.local_addr()).into_iter().collect(),
             svid: svid.clone(),
-            trust: Trust::new(bundles.clone()),
+            trust: Trust::new(bundles.clone(), svid.clone()),
             bundles,
             directs: Directs::new(instance, overlay.clone()),
             discovery: Arc::clone(&gone) as _,

@@ -2,7 +2,7 @@
 //!
 //! This crate owns the harness: it finds the binary, gives each process an address of its own, starts and kills processes, asks
 //! them as an operator would, and speaks the mesh's protocols with keys taken from a process' disk. What is expected of them is in
-//! `tests/`. It needs no root and no network, every wait has a deadline, and nothing is tried again to hide a failure.
+//! `tests/`. It needs no root, but for [`Hosts`], and no network, every wait has a deadline, and nothing is tried again to hide a failure.
 //!
 //! `CAUSEWAY_BIN` names another binary to test, for example a release build.
 
@@ -21,6 +21,7 @@ mod intruder;
 mod leash;
 mod mesh;
 mod metrics;
+mod netns;
 mod process;
 mod service;
 mod sidecar;
@@ -34,6 +35,7 @@ pub use http::{Response, get};
 pub use intruder::{Intruder, Stolen};
 pub use mesh::{Mesh, Ran};
 pub use metrics::Scrape;
+pub use netns::Hosts;
 pub use process::Process;
 pub use service::{Service, reset};
 pub use sidecar::{Sidecar, SidecarBuilder};

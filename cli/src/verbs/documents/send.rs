@@ -56,7 +56,11 @@ fn refused(documents: &[Found], problem: ApplyProblem) -> Failure {
             && document.action != Action::Unchanged
     });
     left.fold(failure, |failure, document| {
-        let how = if document.state == Progress::Failed { "failed" } else { "was not tried" };
+        let how = match (document.state, document.done.join(", ")) {
+            (Progress::Failed, done) if done.is_empty() => "failed".to_owned(),
+            (Progress::Failed, done) => format!("failed, after {done} of it was done"),
+            _ => "was not tried".to_owned(),
+        };
         failure.cause(format!("{} {how}", short(&document.kind, &document.name)))
     })
 }
@@ -116,6 +120,7 @@ mod tests {
             action: Action::Configured,
             state,
             changes: vec![],
+            done: vec![],
             before: None,
             after: None,
         };
@@ -127,8 +132,13 @@ mod tests {
                 document("a", Progress::Done),
                 document("b", Progress::Failed),
                 document("c", Progress::NotTried),
+                AppliedDocument { done: vec!["spec.token".into()], ..document("d", Progress::Failed) },
             ],
         };
-        assert_eq!(refused(&[], problem).causes, ["link/b failed", "link/c was not tried"]);
+        let causes = refused(&[], problem).causes;
+        assert_eq!(
+            causes,
+            ["link/b failed", "link/c was not tried", "link/d failed, after spec.token of it was done"]
+        );
     }
 }

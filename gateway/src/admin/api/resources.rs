@@ -63,6 +63,9 @@ pub struct AppliedDocument {
     pub state: Progress,
     /// What it changes.
     pub changes: Vec<FieldChange>,
+    /// The fields whose part of it was done, where it failed half-way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     /// The `spec` as it is; only of a dry run, nothing when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
@@ -91,7 +94,7 @@ pub enum Progress {
     Planned,
     /// It is as the document says.
     Done,
-    /// It was refused; part of it may have been done.
+    /// It was refused; [`AppliedDocument::done`] says what of it was done before.
     Failed,
     /// One before it was refused.
     NotTried,

@@ -9,26 +9,40 @@ use std::time::Duration;
 /// A clock that differs by more than this, in seconds, is wrong: certificates allow 5 minutes.
 const CLOCK_OFF: u64 = 60;
 
-/// The clock, compared with those of linked clusters' gateways: by how many seconds each was ahead when it said hello.
-pub(super) fn clock(now: u64, peers: &[(ClusterName, NodeId, i64)]) -> Check {
+/// By how many seconds the clock of another gateway is ahead of this one's.
+pub(super) struct Clock {
+    pub(super) node: NodeId,
+    /// Its cluster, if it is not this one. Then it was ahead when it said hello; those of this cluster say it all the time.
+    pub(super) cluster: Option<ClusterName>,
+    pub(super) ahead: i64,
+}
+
+impl Clock {
+    fn described(&self) -> String {
+        let way = if self.ahead > 0 { "ahead" } else { "behind" };
+        let by = spell(Duration::from_secs(self.ahead.unsigned_abs()));
+        match &self.cluster {
+            Some(cluster) => {
+                format!("that of gateway {} of {cluster} was {by} {way} when it connected", self.node)
+            }
+            None => format!("that of gateway {} of this cluster is {by} {way}", self.node),
+        }
+    }
+}
+
+/// The clock, compared with those of other gateways, of this cluster and of linked ones.
+pub(super) fn clock(now: u64, others: &[Clock]) -> Check {
     const NAME: &str = "clock";
-    let far: Vec<String> = peers
-        .iter()
-        .filter(|(_, _, ahead)| ahead.unsigned_abs() > CLOCK_OFF)
-        .map(|(cluster, node, ahead)| {
-            let way = if *ahead > 0 { "ahead" } else { "behind" };
-            let by = spell(Duration::from_secs(ahead.unsigned_abs()));
-            format!("that of gateway {node} of {cluster} was {by} {way} when it connected")
-        })
-        .collect();
+    let far = others.iter().filter(|other| other.ahead.unsigned_abs() > CLOCK_OFF);
+    let far: Vec<String> = far.map(Clock::described).collect();
     if far.is_empty() {
-        let compared = match peers.len() {
-            0 => "not compared: no linked gateway has said hello".to_owned(),
-            count => format!("within {CLOCK_OFF} s of {count} linked clusters' clocks when they connected"),
+        let compared = match others.len() {
+            0 => "not compared: no other gateway has said its own".to_owned(),
+            count => format!("within {CLOCK_OFF} s of the clocks of {count} other gateways"),
         };
         return ok(NAME, format!("unix time {now} here; {compared}"));
     }
-    let cause = if far.len() > 1 && far.len() == peers.len() {
+    let cause = if far.len() > 1 && far.len() == others.len() {
         "all differ: the clock of this gateway is the wrong one, as it seems"
     } else {
         "one of the two clocks is wrong; beyond 5 minutes certificates are refused"
@@ -92,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_differs_is_told_with_whose_it_is() {
-        let peer = |name: &str, ahead| (name.parse::<ClusterName>().unwrap(), NodeId(7), ahead);
+        let peer = |name: &str, ahead| Clock { node: NodeId(7), cluster: Some(name.parse().unwrap()), ahead };
+        let sibling = |ahead| Clock { node: NodeId(2), cluster: None, ahead };
         assert_eq!(clock(1_700_000_000, &[peer("phx", 60), peer("fra", -60)]).state, "ok");
         let one = clock(1_700_000_000, &[peer("phx", -90), peer("fra", 1)]);
         assert_eq!(one.state, "warning");
@@ -103,5 +118,13 @@ mod tests {
         );
         let all = clock(1_700_000_000, &[peer("phx", 400), peer("fra", 390)]);
         assert!(all.cause.unwrap().starts_with("all differ: the clock of this gateway"));
+        let own = clock(1_700_000_000, &[sibling(3_600), peer("fra", 1)]);
+        assert_eq!(own.state, "warning");
+        assert!(
+            own.seen.ends_with("that of gateway 0000000000000002 of this cluster is 60 minutes ahead"),
+            "{}",
+            own.seen
+        );
+        assert_eq!(clock(1_700_000_000, &[sibling(-60)]).state, "ok");
     }
 }

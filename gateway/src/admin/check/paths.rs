@@ -30,6 +30,8 @@ pub(super) struct Seen<'a> {
     pub(super) sessions: usize,
     /// Pairs of gateways: one of this cluster, one of the peer, and whether they reach each other.
     pub(super) verdicts: &'a [(GatewayId, GatewayId, Verdict)],
+    /// The clusters that its traffic passes through; empty while it is reached directly, or not at all.
+    pub(super) via: &'a [String],
 }
 
 impl Seen<'_> {
@@ -40,7 +42,11 @@ impl Seen<'_> {
             .silent
             .map(|silent| format!(", silent for {}: {}", spell(silent), self.meanwhile(silent)))
             .unwrap_or_default();
-        format!("{}{silent}, {} control connections; {}", self.state, self.sessions, paths.join("; "))
+        let via = match self.via {
+            [] => String::new(),
+            through => format!(" via {}, none of its gateways answers directly", through.join(", ")),
+        };
+        format!("{}{via}{silent}, {} control connections; {}", self.state, self.sessions, paths.join("; "))
     }
 
     /// What its silence means for its services.
@@ -96,6 +102,9 @@ pub(super) fn link(seen: &Seen<'_>, own: ClusterId) -> Check {
     }
     if seen.state == "one-way" {
         return one_way_elsewhere(name, described, cluster);
+    }
+    if seen.state == "up" && !seen.via.is_empty() {
+        return ok(name, described);
     }
     if seen.state == "down" || seen.paths.iter().all(|path| path.ports_alive == 0) {
         return unreached(name, described, seen);
@@ -244,6 +253,7 @@ pub(super) mod tests {
             paths: &paths,
             sessions: 2,
             verdicts,
+            via: &[],
         };
         change(&mut seen);
         link(&seen, own())
@@ -307,6 +317,19 @@ pub(super) mod tests {
             assert!(check.cause.as_ref().unwrap().contains(cause), "{check:?}");
             assert!(check.fix.as_ref().unwrap().starts_with(fix), "{check:?}");
         }
+    }
+
+    #[test]
+    fn a_link_through_other_clusters_is_fine_while_it_works() {
+        let via: &'static [String] = vec!["lhr".to_owned()].leak();
+        let check = judge([0, 0], |seen| seen.via = via);
+        assert_eq!(check.state, "ok");
+        assert!(
+            check.seen.starts_with("up via lhr, none of its gateways answers directly, 2 control"),
+            "{check:?}"
+        );
+        let check = judge([0, 0], |seen| (seen.via, seen.state, seen.sessions) = (via, "down", 0));
+        assert_eq!(check.state, "failed");
     }
 
     #[test]

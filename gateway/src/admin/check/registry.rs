@@ -4,7 +4,7 @@ use super::{failed, ok, spell, warning};
 use crate::admin::api::Check;
 use crate::hub::Lag;
 use causeway_model::NodeId;
-use causeway_store::{ProposeError, RegistryStatus};
+use causeway_store::{CAUGHT_UP, ProposeError, RegistryStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -74,7 +74,20 @@ pub(super) fn check(
         let cause = format!("gateway {} has not answered the leader yet", list(&lost));
         return warning(NAME, seen, cause, "start it, or see why this gateway does not reach it");
     }
+    if let Some(cause) = lagging(status) {
+        let fix = "see the checks of that gateway, of its disk first: `causeway check` with a context of it; one that was away for long \
+                   catches up by itself";
+        return warning(NAME, seen, cause, fix);
+    }
     ok(NAME, seen)
+}
+
+/// Who follows the leader and does not keep up, as only the leader knows.
+fn lagging(status: &RegistryStatus) -> Option<String> {
+    let far = status.lag.iter().filter_map(|lag| Some((lag.node, lag.behind.filter(|by| *by > CAUGHT_UP)?)));
+    let far: Vec<String> =
+        far.map(|(node, by)| format!("gateway {node} is {by} changes behind the leader")).collect();
+    (!far.is_empty()).then(|| format!("{}: it answers from old state, and is given no vote", far.join("; ")))
 }
 
 /// Changes are not taken: `error` says why.
@@ -183,6 +196,15 @@ mod tests {
         assert_eq!(state(&RegistryStatus { lag: vec![lagging], ..follower() }, &fine), "warning");
         let near = LearnerLag { node: NodeId(3), behind: Some(2) };
         assert_eq!(state(&RegistryStatus { lag: vec![near], ..follower() }, &fine), "ok");
+        let far = LearnerLag { node: NodeId(3), behind: Some(CAUGHT_UP + 1) };
+        let far = check(&RegistryStatus { lag: vec![far], ..follower() }, &fine, &hear(&none));
+        assert_eq!(far.state, "warning");
+        assert!(
+            far.cause.as_ref().unwrap().starts_with(
+                "gateway 0000000000000003 is 257 changes behind the leader: it answers from old state"
+            ),
+            "{far:?}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::plan::{Ground, Step};
 use super::text::Text;
 use crate::admin::exports::clusters;
-use causeway_catalog::{Bound, Catalog, CommandBody, ExportTo, Refusal, Unexport};
+use causeway_catalog::{Bound, Catalog, CommandBody, ExportTo, Refusal, Unexport, Witness};
 use causeway_model::{ClusterName, ServiceHandle, ServiceName};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
@@ -159,24 +159,35 @@ spec:
         to: &ExportSpec,
         _: &mut Faults,
     ) -> Vec<Step> {
-        let export = |to: ExportTo| {
+        let was = |to: Option<&ExportTo>| Witness::Export(to.cloned());
+        let export = |before, to: ExportTo| {
             let handle = ServiceHandle(rand::random_range(1..=u64::MAX));
-            Step::propose("spec.to", causeway_catalog::Export { service: name.clone(), handle, to })
+            Step::change("spec.to", before, causeway_catalog::Export { service: name.clone(), handle, to })
         };
-        let (Some(ExportTo::Clusters(from)), ExportTo::Clusters(to)) =
-            (from.map(|from| &from.to.0), &to.to.0)
-        else {
-            return vec![export(to.to.0.clone())];
+        let known = from.map(|from| &from.to.0);
+        let (Some(ExportTo::Clusters(from)), ExportTo::Clusters(to)) = (known, &to.to.0) else {
+            return vec![export(was(known), to.to.0.clone())];
         };
         // an export adds to the clusters that were named before; the handle stays as long as one of them is left
         let new: BTreeSet<ClusterName> = to.difference(from).cloned().collect();
         let old: BTreeSet<ClusterName> = from.difference(to).cloned().collect();
-        let unexport = |from| Step::propose("spec.to", Unexport { service: name.clone(), from: Some(from) });
-        let added = (!new.is_empty()).then(|| export(ExportTo::Clusters(new)));
-        let removed = (!old.is_empty()).then(|| unexport(old.clone()));
-        // where some stay, those that go first make room for those that come
-        let steps = if old.len() < from.len() { [removed, added] } else { [added, removed] };
-        steps.into_iter().flatten().collect()
+        let unexport = |before, from| {
+            Step::change("spec.to", before, Unexport { service: name.clone(), from: Some(from) })
+        };
+        match (new.is_empty(), old.is_empty()) {
+            (true, true) => Vec::new(),
+            (false, true) => vec![export(was(known), ExportTo::Clusters(new))],
+            (true, false) => vec![unexport(was(known), old)],
+            // where some stay, those that go first make room for those that come
+            (false, false) if old.len() < from.len() => {
+                let left = ExportTo::Clusters(from.difference(&old).cloned().collect());
+                vec![unexport(was(known), old), export(was(Some(&left)), ExportTo::Clusters(new))]
+            }
+            (false, false) => {
+                let all = ExportTo::Clusters(from.union(&new).cloned().collect());
+                vec![export(was(known), ExportTo::Clusters(new)), unexport(was(Some(&all)), old)]
+            }
+        }
     }
 
     fn removal(service: ServiceName) -> CommandBody {

@@ -6,7 +6,8 @@ use super::plan::{Deed, Ground, Step};
 use super::text::{Seconds, Text};
 use crate::links::LinkError;
 use causeway_catalog::{
-    Bound, Catalog, CommandBody, MergeRule, PauseLink, Refusal, RemoveLink, SetLinkPolicy, StalePolicy,
+    Bound, Catalog, CommandBody, LinkIntent, MergeRule, PauseLink, Refusal, RemoveLink, SetLinkPolicy,
+    StalePolicy, Witness,
 };
 use causeway_model::{ClusterName, Label};
 use causeway_wire::token::LinkToken;
@@ -22,9 +23,6 @@ pub(super) struct LinkKind;
 
 /// Where the token stands.
 const TOKEN: &str = "spec.token";
-/// Why transit is refused.
-pub(in crate::admin) const NO_TRANSIT: &str =
-    "no traffic passes through a third cluster in this release: leave transit out, or false";
 /// What stands for all namespaces.
 const ALL: &str = "*";
 
@@ -39,22 +37,13 @@ pub(super) struct LinkSpec {
     stale: Stale,
     /// Whether services are not shared over it for now.
     paused: bool,
-    /// Whether traffic between this peer and others may pass through this cluster: not in this release, so false.
-    #[serde(deserialize_with = "no_transit")]
-    #[schemars(with = "bool")]
+    /// Whether traffic between this peer and others may pass through this cluster, and traffic of this cluster through the peer. It must
+    /// be on at both ends of the link.
     transit: bool,
     /// The token that `causeway link invite` printed in the other cluster. It makes the link where none stands, and is not
     /// looked at afterwards. No answer shows it.
     #[serde(skip_serializing)]
     token: Option<String>,
-}
-
-/// Nothing passes through a third cluster in this release, and what is asked for is not to be taken and then not done.
-fn no_transit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    match bool::deserialize(deserializer)? {
-        false => Ok(false),
-        true => Err(serde::de::Error::custom(NO_TRANSIT)),
-    }
 }
 
 /// Where services merge, as documents write it.
@@ -166,9 +155,19 @@ impl LinkSpec {
         Self { merge_namespaces: self.merge_namespaces.clone(), ..Self::default() }
     }
 
+    /// It as the registry has it.
+    fn intent(&self) -> LinkIntent {
+        LinkIntent {
+            merge_namespaces: self.merge_namespaces.0.clone(),
+            stale: self.stale.into(),
+            transit: self.transit,
+            paused: self.paused,
+        }
+    }
+
     /// What it takes to get from `from` to this.
     fn policy(&self, cluster: &ClusterName, from: &Self) -> Vec<Step> {
-        let mut steps = Vec::new();
+        let (mut steps, mut was) = (Vec::new(), from.intent());
         let path = [
             ("spec.mergeNamespaces", self.merge_namespaces != from.merge_namespaces),
             ("spec.stale", self.stale != from.stale),
@@ -181,13 +180,12 @@ impl LinkSpec {
                 stale: self.stale.into(),
                 transit: self.transit,
             };
-            steps.push(Step::propose(path, policy));
+            let next = LinkIntent { paused: was.paused, ..self.intent() };
+            steps.push(Step::change(path, Witness::Link(Some(std::mem::replace(&mut was, next))), policy));
         }
         if self.paused != from.paused {
-            steps.push(Step::propose(
-                "spec.paused",
-                PauseLink { cluster: cluster.clone(), paused: self.paused },
-            ));
+            let pause = PauseLink { cluster: cluster.clone(), paused: self.paused };
+            steps.push(Step::change("spec.paused", Witness::Link(Some(was)), pause));
         }
         steps
     }

@@ -7,7 +7,7 @@ use super::faults::{Faults, Found};
 use super::kind::AnyKind;
 use super::{find, no_kind};
 use crate::admin::api::{Action, AppliedDocument, FieldChange, Progress};
-use causeway_catalog::{Catalog, Command, CommandBody, MergeRule};
+use causeway_catalog::{Catalog, Change, ChangeIf, Command, MergeRule, Witness};
 use causeway_model::{ClusterName, Revision};
 use causeway_wire::token::LinkToken;
 use serde_json::{Map, Value};
@@ -36,8 +36,8 @@ pub(super) struct Step {
 /// What has to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
-    /// A change of the registry.
-    Propose(Box<CommandBody>),
+    /// A change of the registry, which holds only if nobody else changed the resource meanwhile.
+    Change(Box<ChangeIf>),
     /// A link is made with a token of the other cluster.
     Accept {
         /// The token.
@@ -48,9 +48,9 @@ pub(super) enum Deed {
 }
 
 impl Step {
-    /// A change of the registry that `path` asks for.
-    pub(super) fn propose(path: &'static str, command: impl Into<CommandBody>) -> Self {
-        Self { path, deed: Deed::Propose(Box::new(command.into())) }
+    /// A change that `path` asks for, of a resource that then is `was`.
+    pub(super) fn change(path: &'static str, was: Witness, change: impl Into<Change>) -> Self {
+        Self { path, deed: Deed::Change(Box::new(ChangeIf { was, change: change.into() })) }
     }
 }
 
@@ -75,6 +75,7 @@ impl Planned {
             action: self.action,
             state,
             changes: self.changes.clone(),
+            done: Vec::new(),
             before: None,
             after: None,
         }
@@ -171,8 +172,9 @@ fn try_out(ground: &Ground, looked: &mut [(Option<Planned>, Faults)]) {
         }
         for step in &planned.steps {
             // what a new link is comes from the other cluster, and what follows builds on it
-            let Deed::Propose(body) = &step.deed else { break };
-            let command = Command { at: ground.now, by: ground.by.clone(), body: (**body).clone() };
+            let Deed::Change(change) = &step.deed else { break };
+            let body = ChangeIf::clone(change).into();
+            let command = Command { at: ground.now, by: ground.by.clone(), body };
             let revision = Revision(catalog.revision().0 + 1);
             if let Err(refusal) = catalog.apply(revision, &command).outcome {
                 let document = [("spec".to_owned(), planned.after.clone())];

@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::plan::{Ground, Step};
 use super::text::Text;
 use crate::admin::exports::clusters;
-use causeway_catalog::{Catalog, CommandBody, DeclarePorts, Refusal, RemoveService};
+use causeway_catalog::{Catalog, CommandBody, DeclarePorts, Refusal, RemoveService, Witness};
 use causeway_model::{PortSet, ServiceName, ServicePort};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error;
@@ -110,7 +110,8 @@ spec:
             faults.add("spec.ports", Some(&json!([])), "ports-differ", rule);
             return Vec::new();
         }
-        vec![Step::propose("spec.ports", DeclarePorts { service: name.clone(), ports })]
+        let was = Witness::Service(from.map(|from| from.ports.0.clone()));
+        vec![Step::change("spec.ports", was, DeclarePorts { service: name.clone(), ports })]
     }
 
     fn removal(name: ServiceName) -> CommandBody {

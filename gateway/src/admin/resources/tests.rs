@@ -417,14 +417,106 @@ fn schemas_say_what_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_this_release_does_not_do_is_refused_and_not_taken() {
+async fn transit_is_turned_on_and_off() {
     let fixture = Fixture::start().await;
     link(&fixture, "phx").await;
-    let told = crate::admin::api::check_documents(&[doc("Link", "phx", json!({ "transit": true }))]);
-    assert_eq!(told.len(), 1);
-    assert!(format!("{:?}", told[0]).contains("third cluster"), "{:?}", told[0]);
-    assert!(
-        crate::admin::api::check_documents(&[doc("Link", "phx", json!({ "transit": false }))]).is_empty()
+    let transit = || fixture.hub.catalog().link(&"phx".parse().unwrap()).unwrap().transit;
+    for on in [true, false] {
+        let document = [doc("Link", "phx", json!({ "transit": on }))];
+        let made = applied(&fixture, &document).await;
+        assert_eq!(actions(&made), [Action::Configured]);
+        let change = &made[0].changes[0];
+        assert_eq!(
+            (change.path.as_str(), &change.from, &change.to),
+            ("spec.transit", &json!(!on), &json!(on))
+        );
+        assert_eq!(transit(), on);
+        assert_eq!(actions(&applied(&fixture, &document).await), [Action::Unchanged]);
+    }
+    fixture.stop().await;
+}
+
+/// What `documents` take, as it is now.
+fn planned(fixture: &Fixture, documents: &[Value]) -> Vec<Planned> {
+    let ground = Ground {
+        catalog: fixture.hub.catalog(),
+        own: fixture.hub.node.cluster().name.clone(),
+        now: causeway_runtime::clock::unix_now(),
+        by: "test".into(),
+    };
+    plan::plan(&ground, documents).unwrap_or_else(|found| panic!("{:?}", found.mistakes))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_else_changed_meanwhile_is_not_taken_back() {
+    let fixture = Fixture::start().await;
+    declare(&fixture, "orders.shop").await;
+    declare(&fixture, "plain.shop").await;
+    link(&fixture, "phx").await;
+    let paused = doc("Link", "phx", json!({ "paused": true }));
+    let fenced = doc("Link", "phx", json!({ "stale": "fence" }));
+    for (mine, theirs, resource) in [
+        (&paused, &fenced, "link phx"),
+        (
+            &doc("Export", "orders.shop", json!({ "to": ["phx"] })),
+            &doc("Export", "orders.shop", json!({ "to": ["lhr"] })),
+            "export orders.shop",
+        ),
+        (
+            &doc("Export", "orders.shop", json!({ "to": ["phx", "fra"] })),
+            &doc("Export", "orders.shop", json!({ "to": ["gru"] })),
+            "export orders.shop",
+        ),
+        (
+            &doc("Service", "plain.shop", json!({ "ports": ["80"] })),
+            &doc("Service", "plain.shop", json!({ "ports": ["80"] })),
+            "service plain.shop",
+        ),
+    ] {
+        let mine = planned(&fixture, std::slice::from_ref(mine));
+        applied(&fixture, std::slice::from_ref(theirs)).await;
+        let before = fixture.hub.catalog();
+        let refused = run::run(&fixture.hub, &Actor("test".into()), mine).await.err().unwrap();
+        let (status, problem) = (refused.status.as_u16(), refused.problem);
+        assert_eq!((status, problem.reason.as_str()), (409, "resource-changed"), "{problem:?}");
+        for part in [resource, "by somebody else meanwhile", "run this again", "0 of 1"] {
+            assert!(problem.message.contains(part), "{part}: {}", problem.message);
+        }
+        let now = fixture.hub.catalog();
+        assert_eq!(before.links().collect::<Vec<_>>(), now.links().collect::<Vec<_>>());
+        assert_eq!(before.exports().collect::<Vec<_>>(), now.exports().collect::<Vec<_>>());
+    }
+    // run again it works, from what is there now
+    let done = applied(&fixture, &[paused]).await;
+    assert_eq!(done[0].changes.len(), 2, "{done:?}");
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_done_of_a_document_that_failed_half_way_is_told() {
+    let fixture = Fixture::start().await;
+    link(&fixture, "phx").await;
+    let document = doc("Link", "phx", json!({ "paused": true, "stale": "fence" }));
+    let mut plans = planned(&fixture, std::slice::from_ref(&document));
+    assert_eq!(plans[0].steps.len(), 2);
+    // between the two somebody sets the policy
+    let plan::Deed::Change(second) = &mut plans[0].steps[1].deed else { panic!("no change") };
+    second.was = causeway_catalog::Witness::Link(None);
+    let refused = run::run(&fixture.hub, &Actor("test".into()), plans).await.err().unwrap();
+    let problem = refused.problem;
+    assert_eq!(
+        (problem.documents[0].state, &problem.documents[0].done[..]),
+        (Progress::Failed, &["spec.stale".to_owned()][..])
     );
+    for part in ["Link phx: ", "spec.stale of it was done before", "0 of 1"] {
+        assert!(problem.message.contains(part), "{part}: {}", problem.message);
+    }
+    let (phx, catalog) = ("phx".parse().unwrap(), fixture.hub.catalog());
+    assert_eq!(
+        (catalog.link(&phx).unwrap().stale, catalog.link(&phx).unwrap().paused),
+        (StalePolicy::Fence, false)
+    );
+    assert_eq!(actions(&applied(&fixture, &[document]).await), [Action::Configured]);
+    assert!(fixture.hub.catalog().link(&phx).unwrap().paused);
     fixture.stop().await;
 }

@@ -13,6 +13,8 @@ pub(super) enum End {
     Removed,
     /// The link was made anew, with another key: the next connection is of the new one.
     Renewed,
+    /// It passes through other clusters, and the peer answers directly.
+    Roundabout,
     /// This gateway stops.
     Stopping,
     /// The peer said that nothing follows.
@@ -58,7 +60,7 @@ impl End {
             Self::Unlinked | Self::Finished => CloseCode::Done,
             Self::Removed => CloseCode::LinkRemoved,
             Self::Renewed => CloseCode::Superseded,
-            Self::Stopping | Self::Silent | Self::Stuck => CloseCode::GoingAway,
+            Self::Stopping | Self::Roundabout | Self::Silent | Self::Stuck => CloseCode::GoingAway,
             Self::NoHello => CloseCode::HelloTimeout,
             Self::WrongPeer(_) => CloseCode::WrongIdentity,
             Self::Violation(_) => CloseCode::ProtocolViolation,
@@ -73,6 +75,7 @@ impl End {
             Self::Unlinked => CloseCode::LinkRemoved.reason(),
             Self::Silent => "silent",
             Self::Stuck => "write-timeout",
+            Self::Roundabout => "direct-again",
             Self::Lost(error) => error.reason(),
             other => other.closing().0.reason(),
         }
@@ -81,7 +84,12 @@ impl End {
     /// Whether somebody should look into it.
     pub(super) fn is_fault(&self) -> bool {
         match self {
-            Self::Unlinked | Self::Removed | Self::Renewed | Self::Stopping | Self::Finished => false,
+            Self::Unlinked
+            | Self::Removed
+            | Self::Renewed
+            | Self::Roundabout
+            | Self::Stopping
+            | Self::Finished => false,
             Self::Lost(error) => error.reason() != CloseCode::GoingAway.reason(),
             _ => true,
         }
@@ -94,6 +102,7 @@ impl fmt::Display for End {
             Self::Unlinked => f.write_str("the peer removed the link"),
             Self::Removed => f.write_str("this cluster removed the link"),
             Self::Renewed => f.write_str("the link was made anew"),
+            Self::Roundabout => f.write_str("it passes through other clusters, and a direct one can be made"),
             Self::Stopping => f.write_str("this gateway stops"),
             Self::Finished => f.write_str("the peer ended the stream"),
             Self::NoHello => f.write_str("the peer's hello did not arrive in time"),
@@ -122,7 +131,11 @@ mod tests {
         assert!(violation.to_string().contains("frame"), "{violation}");
         assert_eq!(End::Removed.closing().0, CloseCode::LinkRemoved);
         assert_eq!(End::Silent.reason(), "silent");
-        assert!(End::Silent.is_fault() && !End::Stopping.is_fault());
+        assert_eq!(
+            (End::Roundabout.reason(), End::Roundabout.closing().0),
+            ("direct-again", CloseCode::GoingAway)
+        );
+        assert!(End::Silent.is_fault() && !End::Stopping.is_fault() && !End::Roundabout.is_fault());
         let lost = End::from_frame(FrameError::Truncated);
         assert!(matches!(lost, End::Lost(_)));
         assert_eq!(lost.reason(), "truncated");

@@ -6,11 +6,12 @@ use super::{PeerGateway, update};
 use crate::hub::{Hub, Peer};
 use crate::links::health::is_known;
 use crate::links::introduction::{check_bundle, check_gateways};
+use crate::links::transit::Speaking;
 use causeway_federation::{DigestVerdict, ImportChange};
 use causeway_model::{NodeId, Revision, ServiceHandle, WorkloadId};
 use causeway_wire::link::{
     Endpoints, Exports, ExportsDigest, Facts, FactsTaken, HaveExports, Heartbeat, LinkMessage,
-    MAX_PAIR_REPORTS, PairReports, PeerInstancesGone, UseServices, WatchPeerInstances,
+    MAX_PAIR_REPORTS, MAX_PATHS, PairReports, PeerInstancesGone, UseServices, WatchPeerInstances,
 };
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -38,6 +39,8 @@ pub(super) struct Ear<'h> {
     peer: &'h PeerGateway,
     /// Whether the peer's exports are taken over this connection.
     imports: bool,
+    /// What it says of paths; nothing is taken on a connection that passes through other clusters.
+    speaking: Option<Speaking>,
     /// The peer's facts, while the registry may lack them.
     facts: Option<Facts>,
     /// The revision of the newest facts that came.
@@ -49,8 +52,23 @@ pub(super) struct Ear<'h> {
 }
 
 impl<'h> Ear<'h> {
-    pub(super) fn new(hub: &'h Hub, peer: &'h PeerGateway, imports: bool) -> Self {
-        Self { hub, peer, imports, facts: None, newest: None, facts_due: None, update: None, untaken: None }
+    pub(super) fn new(
+        hub: &'h Hub,
+        peer: &'h PeerGateway,
+        imports: bool,
+        speaking: Option<Speaking>,
+    ) -> Self {
+        Self {
+            hub,
+            peer,
+            imports,
+            speaking,
+            facts: None,
+            newest: None,
+            facts_due: None,
+            update: None,
+            untaken: None,
+        }
     }
 
     /// Takes `message`; an error ends the connection.
@@ -89,6 +107,12 @@ impl<'h> Ear<'h> {
             LinkMessage::PairReports(reports) => {
                 bound("reports on pairs of gateways", reports.reports.len(), MAX_PAIR_REPORTS)?;
                 self.reports(now, &reports);
+            }
+            LinkMessage::Routes(routes) => {
+                bound("paths through its cluster", routes.paths.len(), MAX_PATHS)?;
+                if let Some(speaking) = &self.speaking {
+                    speaking.hear(&routes);
+                }
             }
             LinkMessage::Unlink(_) => return Err(End::Unlinked),
             LinkMessage::Hello(_) => return Err(End::Violation("it said hello twice".to_owned())),

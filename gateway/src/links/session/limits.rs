@@ -17,11 +17,12 @@ const WANTS_EVERY: Duration = Duration::from_millis(2);
 const WANTS_BURST: u32 = 1_000;
 /// Entries of such a list that cost as much as one list.
 const WANTS_A_UNIT: usize = 1_024;
-/// Heartbeats and reports on pairs of gateways: 125 units a second. A gateway sends at most 10 of each, of up to 9 units.
+/// Heartbeats, reports on pairs of gateways, and paths: 125 units a second. A gateway sends at most 10 of each of the first two, of
+/// up to 9 units, and one of the last.
 const PULSE_EVERY: Duration = Duration::from_millis(8);
 /// What comes at once after it was held up on its way.
 const PULSE_BURST: u32 = 500;
-/// Reports that cost as much as one message.
+/// Reports or paths that cost as much as one message.
 const REPORTS_A_UNIT: usize = 32;
 /// News: 5,000 units a second.
 const NEWS_EVERY: Duration = Duration::from_micros(200);
@@ -60,6 +61,7 @@ impl Limits {
             }
             LinkMessage::SendSnapshot(_) | LinkMessage::HaveExports(_) => (&mut self.wants, 1),
             LinkMessage::Heartbeat(_) => (&mut self.pulse, 1),
+            LinkMessage::Routes(told) => (&mut self.pulse, units(told.paths.len(), REPORTS_A_UNIT)),
             LinkMessage::PairReports(told) => (&mut self.pulse, units(told.reports.len(), REPORTS_A_UNIT)),
             LinkMessage::Exports(exports) => {
                 (&mut self.news, units(exports.upserts.len() + exports.removed.len(), EXPORTS_A_UNIT))
@@ -100,8 +102,8 @@ mod tests {
     use causeway_federation::SILENT_AFTER;
     use causeway_model::{ClusterId, Epoch, NodeId, Revision, ServiceHandle, WorkloadId};
     use causeway_wire::link::{
-        Endpoints, Exports, Heartbeat, PairEnd, PairReport, PairReports, PeerInstancesGone, UseServices,
-        WatchPeerInstances,
+        Endpoints, Exports, Heartbeat, MAX_PATH, MAX_PATHS, PairEnd, PairReport, PairReports,
+        PeerInstancesGone, Routes, TransitPath, UseServices, WatchPeerInstances,
     };
 
     fn exports(removed: usize) -> LinkMessage {
@@ -137,6 +139,11 @@ mod tests {
         PairReports { reports: vec![report; count] }.into()
     }
 
+    fn routes() -> LinkMessage {
+        let path = TransitPath { clusters: vec![ClusterId::new(1).unwrap(); MAX_PATH] };
+        Routes { transit: true, paths: vec![path; MAX_PATHS] }.into()
+    }
+
     /// A large cluster that is told of anew, and changes as fast as its gateways' paces let them say, for a minute.
     #[test]
     fn a_busy_peer_never_waits() {
@@ -154,6 +161,7 @@ mod tests {
             let told =
                 ms % 100 == 0 && [heartbeat(), reports(256)].iter().any(|told| limits.charge(now, told));
             assert!(!told, "{ms}");
+            assert!(!(ms % 1000 == 0 && limits.charge(now, &routes())), "{ms}");
         }
     }
 
@@ -168,6 +176,7 @@ mod tests {
             endpoints(),
             heartbeat(),
             reports(256),
+            routes(),
         ] {
             let (start, mut limits) = (Instant::now(), Limits::new());
             let first = (0..1_000_000).find(|_| limits.charge(start, &message));

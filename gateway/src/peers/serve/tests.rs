@@ -1,11 +1,11 @@
 //! What a caller of each role may do, as its certificate and the registry say.
 
 use super::*;
-use crate::hub::fixture::{Client, Fixture};
+use crate::hub::fixture::{Client, Fixture, SOON};
 use crate::peers::exchange;
-use causeway_catalog::{CreateToken, RemoveGateway, Verifier};
+use causeway_catalog::{CreateToken, Reinstate, RemoveGateway, Verifier};
 use causeway_identity::{KeyPair, Svid};
-use causeway_model::{Locality, Revision, WorkloadId};
+use causeway_model::{Locality, RevokedSubject, WorkloadId};
 use causeway_presence::{Incarnation, Row, TableDigest};
 use causeway_transport::exporter;
 use causeway_wire::alpn;
@@ -106,7 +106,20 @@ async fn a_gateway_is_served_before_it_is_heard_of_and_not_after_it_was_removed(
     hub.propose("test", AddGateway { facts: facts(node, GatewayRole::Gateway) }).await.unwrap();
     assert_ne!(vote(&gateway).await, "wrong-role");
     assert_eq!(renewed(&gateway).await, "/causeway/gateway/0000000000000009");
-    hub.propose("test", RemoveGateway { node }).await.unwrap();
+    hub.propose("test", RemoveGateway { node, revoked_until: u64::MAX }).await.unwrap();
+    let closed = tokio::time::timeout(SOON, gateway.connection.closed()).await.unwrap();
+    assert!(causeway_transport::says_revoked(&closed), "{closed}");
+    // that its certificates are good again does not make it a member
+    let id = SpiffeId::gateway(&hub.node.cluster().trust_domain, node);
+    hub.propose("test", Reinstate { subject: RevokedSubject::Identity(id) }).await.unwrap();
+    let (bundles, domain) = (hub.node.bundles(), &hub.node.cluster().trust_domain);
+    let good = async {
+        while !bundles.get(domain).unwrap().revoked.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, good).await.unwrap();
+    let gateway = sibling(&fixture, GatewayRole::Gateway, node).await;
     assert_eq!(vote(&gateway).await, GATEWAY_REMOVED);
     assert_eq!(renewed(&gateway).await, "gateway-unknown");
     fixture.stop().await;
@@ -147,8 +160,7 @@ async fn tell_row(fixture: &Fixture, client: &Client, workload: u64, heard: u64)
         overlay: Vec::new(),
         release: "1.0.0".into(),
         svid_key: [0; 32],
-        root: [0; 8],
-        bundle: Revision(0),
+        older_keys: Box::default(),
         seq: 1,
         attached: true,
     };

@@ -10,15 +10,15 @@ use super::watches::Watches;
 use crate::bootstrap::{Enroller, Joined};
 use crate::metrics::ClientMetrics;
 use crate::state::{Known, StateDir};
-use crate::trust::{self, believed, keep_revoked};
+use crate::trust::{Telling, believed, keep_revoked};
 use causeway_identity::{BundleStore, Svid, SvidSource, TrustBundle};
 use causeway_model::{
     ClusterFacts, Epoch, GatewayFacts, NodeId, Revision, ServiceName, TrustDomain, WorkloadId,
 };
 use causeway_transport::{Attachment, Overlay};
 use causeway_wire::CidKeys;
-use causeway_wire::ctl::{Register, ToSidecar};
-use causeway_wire::view::{BundleView, CidSecret, ProbeSecret};
+use causeway_wire::ctl::{Bundles, Register, ToSidecar};
+use causeway_wire::view::{CidSecret, ProbeSecret};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,7 +94,6 @@ pub(super) struct Picture {
     pub(super) views: Arc<Views>,
     pub(super) watches: Arc<Watches>,
     pub(super) registration: watch::Sender<Registration>,
-    pub(super) epochs: watch::Sender<Vec<Epoch>>,
     pub(super) exported: watch::Sender<Exports>,
     pub(super) gateways: watch::Sender<Arc<Vec<GatewayFacts>>>,
     pub(super) state: watch::Sender<ControlState>,
@@ -133,7 +132,6 @@ impl Picture {
             views: Arc::new(Views::new(services, Instant::now(), metrics.clone())),
             watches: Arc::new(Watches::new(metrics.clone())),
             registration: watch::Sender::new(Registration::new(config.serve)),
-            epochs: watch::Sender::new(Vec::new()),
             exported: watch::Sender::default(),
             gateways: watch::Sender::new(Arc::new(attached.gateways)),
             state: watch::Sender::default(),
@@ -203,7 +201,6 @@ impl Picture {
     pub(super) fn learn(&self, node: NodeId, message: ToSidecar) -> bool {
         let acceptable = match message {
             ToSidecar::Gateways(told) => self.learn_gateways(told.gateways),
-            ToSidecar::Bundles(told) => self.learn_bundles(told.revision, told.bundles),
             ToSidecar::Service(view) => self.learn_service(node, view),
             ToSidecar::ExportedTo(told) => {
                 self.learn_exported(told.revision, told.services);
@@ -252,34 +249,47 @@ impl Picture {
         true
     }
 
-    /// Believes the bundles that a gateway told, unless its own cluster's is missing, or they are of an older revision than those that
-    /// are believed. One that cannot be used is left out.
-    fn learn_bundles(&self, revision: Revision, mut told: Vec<BundleView>) -> bool {
-        told.sort_by(|a, b| a.trust_domain.cmp(&b.trust_domain));
-        let parts: Vec<_> =
-            told.iter().map(|view| (view.trust_domain.as_str(), &view.roots, &view.revoked)).collect();
-        let print = fingerprint(&parts);
-        let usable = told.into_iter().filter_map(|view| {
-            trust::bundle(view)
-                .inspect_err(|error| tracing::warn!(%error, "a bundle that a gateway told is left out"))
-                .ok()
-        });
-        let usable: Vec<TrustBundle> = usable.collect();
+    /// Believes the bundles that a gateway says count: those in `telling`, and of the others what is believed already. Nothing changes
+    /// if its own cluster's is missing, or they are of an older revision than those that are believed; what is in `telling` stays
+    /// there unless it has been taken, or is known to be older. A bundle that cannot be used is left out. Whether it was acceptable.
+    pub(super) fn learn_bundles(&self, told: &Bundles, telling: &mut Telling) -> bool {
+        let acceptable = self.believe(told, telling);
+        if !acceptable {
+            self.metrics.refused_messages.inc();
+        }
+        acceptable
+    }
+
+    fn believe(&self, told: &Bundles, telling: &mut Telling) -> bool {
+        // held while they are taken over, so that another session's cannot come between
+        let mut words = self.words();
+        if told.revision < words.bundles.revision() {
+            // whoever believes the newer ones misses nothing of these
+            telling.clear();
+            return true;
+        }
+        let Some(usable) = telling.count(&told.domains, &self.bundles) else { return false };
         if !usable.iter().any(|bundle| bundle.trust_domain == self.cluster.trust_domain) {
             return false;
         }
-        // held while they are taken over, so that another session's cannot come between
-        let mut words = self.words();
+        let parts: Vec<_> = usable.iter().map(|b| (b.trust_domain.as_str(), &b.roots, &b.revoked)).collect();
+        let print = fingerprint(&parts);
         let before = words.bundles;
-        if words.bundles.take(revision, print) && self.bundles.replace_all(usable).is_err() {
+        if words.bundles.take(told.revision, print) && self.bundles.replace_all(usable).is_err() {
             words.bundles = before;
             return false;
         }
+        telling.clear();
         if words.bundles.revision() != before.revision() {
             self.dirty.notify_one();
         }
         self.own.trusts(words.bundles.revision(), &self.svid.current(), &self.bundles);
         true
+    }
+
+    /// A message that breaks a rule was dropped.
+    pub(super) fn refuse(&self) {
+        self.metrics.refused_messages.inc();
     }
 
     /// Takes a renewed SVID. The bundle that came with it counts only until gateways have told theirs, which bear a revision.

@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long a sidecar is alone before it tries: gateways that only restart are back by then.
-const AFTER: Duration = Duration::from_secs(15);
-/// How long it waits between tries.
-const AGAIN: Duration = Duration::from_secs(15);
+/// How long a sidecar is alone at least before it tries, and at most: a gateway that only restarts is back by then, over the overlay. One
+/// that came in the place of those that were lost is found by trying alone: nobody has told of it. Sidecars that were alone at one
+/// instant do not come at one instant.
+const AFTER: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_secs(3));
+/// The shortest wait between two tries, and the longest, of which a random part is waited. A try that nobody answers takes 4 s.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
 /// How long after it joined anew a sidecar does not do so again: whoever revokes it twice means it.
 const CALM: Duration = Duration::from_secs(3600);
@@ -44,7 +46,7 @@ pub(super) async fn run(
         let cause = tokio::select! {
             () = token.cancelled() => return Ok(()),
             cause = revoked(&picture, &mut revocation) => Some(cause),
-            () = patience.end() => None,
+            () = patience.end(rand::random) => None,
         };
         let work = async {
             match cause {
@@ -120,26 +122,33 @@ async fn come_back(
 /// When it is time for a try.
 struct Patience {
     state: watch::Receiver<ControlState>,
-    /// Not before then, once it has been tried.
-    rest: Option<tokio::time::Instant>,
+    /// How long to wait between tries.
+    pause: Backoff,
+    /// It has been tried since the sidecar is alone.
+    tried: bool,
 }
 
 impl Patience {
     fn new(state: watch::Receiver<ControlState>) -> Self {
-        Self { state, rest: None }
+        Self { state, pause: Backoff::new(AGAIN.0, AGAIN.1), tried: false }
     }
 
-    /// Ends when the sidecar has been alone for a while, and again later if it still is.
-    async fn end(&mut self) {
-        if let Some(rest) = self.rest {
-            tokio::time::sleep_until(rest).await;
-            self.rest = None;
-        }
+    /// Ends when the sidecar has been alone for a while, and again later if it still is. `random` draws evenly from `0.0..1.0`.
+    async fn end(&mut self, random: impl Fn() -> f64) {
+        let first = AFTER.0 + (AFTER.1 - AFTER.0).mul_f64(random());
+        let pause = if self.tried { self.pause.next_delay(random()) } else { Duration::ZERO };
+        let again = tokio::time::Instant::now() + pause;
         loop {
             let alone_since = self.state.borrow_and_update().alone_since;
+            if alone_since.is_none() {
+                self.tried = false;
+                self.pause.reset();
+            }
+            let tried = self.tried;
             let due = async {
                 match alone_since {
-                    Some(since) => tokio::time::sleep(AFTER.saturating_sub(since.elapsed())).await,
+                    Some(_) if tried => tokio::time::sleep_until(again).await,
+                    Some(since) => tokio::time::sleep(first.saturating_sub(since.elapsed())).await,
                     None => std::future::pending().await,
                 }
             };
@@ -149,8 +158,7 @@ impl Patience {
                 () = due => break,
             }
         }
-        let jitter = AGAIN.mul_f64(rand::random::<f64>() / 2.0);
-        self.rest = Some(tokio::time::Instant::now() + AGAIN + jitter);
+        self.tried = true;
     }
 }
 
@@ -192,6 +200,7 @@ mod tests {
     use tokio::time::{Instant as Virtual, timeout};
 
     const SLACK: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn a_sidecar_that_is_alone_for_long_attaches_again_until_it_is_not() {
@@ -200,24 +209,61 @@ mod tests {
         let set = |alone: bool| {
             state.send_modify(|state| state.alone_since = alone.then(Instant::now));
         };
-        assert!(timeout(4 * AFTER, patience.end()).await.is_err(), "it was never alone");
+        let latest = || 0.999_999;
+        assert!(timeout(LONG, patience.end(latest)).await.is_err(), "it was never alone");
         // a gateway that only restarts is back in time
         set(true);
-        assert!(timeout(AFTER - SLACK, patience.end()).await.is_err());
+        assert!(timeout(AFTER.0 - SLACK, patience.end(|| 0.0)).await.is_err());
         set(false);
-        assert!(timeout(4 * AFTER, patience.end()).await.is_err());
+        assert!(timeout(LONG, patience.end(latest)).await.is_err());
 
         set(true);
         let alone = Virtual::now();
-        patience.end().await;
-        assert!(alone.elapsed() <= AFTER + SLACK, "{:?}", alone.elapsed());
-        // it is alone for longer than that already when the next try is due: a state that is in the past of the real clock
-        state.send_modify(|state| state.alone_since = Instant::now().checked_sub(AFTER));
-        let tried = Virtual::now();
-        patience.end().await;
-        let between = tried.elapsed();
-        assert!(between >= AGAIN && between <= AGAIN + AGAIN / 2 + SLACK, "{between:?}");
+        patience.end(latest).await;
+        assert!(
+            alone.elapsed() >= AFTER.1 - SLACK && alone.elapsed() <= AFTER.1 + SLACK,
+            "{:?}",
+            alone.elapsed()
+        );
+        for ceiling in [500, 1000, 2000, 4000, 4000] {
+            let tried = Virtual::now();
+            patience.end(latest).await;
+            let (between, ceiling) = (tried.elapsed(), Duration::from_millis(ceiling));
+            assert!(between >= ceiling - SLACK && between <= ceiling + SLACK, "{between:?}");
+        }
         set(false);
-        assert!(timeout(10 * AGAIN, patience.end()).await.is_err(), "it is not alone any more");
+        assert!(timeout(LONG, patience.end(latest)).await.is_err(), "it is not alone any more");
+        set(true);
+        let alone = Virtual::now();
+        patience.end(|| 0.0).await;
+        assert!(alone.elapsed() <= AFTER.0 + SLACK, "it begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_thousand_sidecars_do_not_come_at_one_instant() {
+        let (mut tries, began) = (std::collections::BTreeMap::<u128, u32>::new(), Virtual::now());
+        let state =
+            watch::Sender::new(ControlState { alone_since: Some(Instant::now()), ..ControlState::default() });
+        let mut sidecars = tokio::task::JoinSet::new();
+        for _ in 0..10_000 {
+            let mut patience = Patience::new(state.subscribe());
+            sidecars.spawn(async move {
+                let mut at = Vec::new();
+                for _ in 0..5 {
+                    patience.end(rand::random).await;
+                    at.push(began.elapsed());
+                    // nobody answers
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                }
+                at
+            });
+        }
+        while let Some(at) = sidecars.join_next().await {
+            for at in at.unwrap() {
+                *tries.entry(at.as_millis() / 100).or_default() += 1;
+            }
+        }
+        let most = tries.values().max().unwrap();
+        assert!(*most < 1_500, "{most} of 10,000 come in a tenth of a second: {tries:?}");
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the gateways are looked at: one that died is replaced within twice this.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long no gateway must have answered before the sidecar calls itself alone.
+/// How long there must have been no connection to a gateway that answers before the sidecar calls itself alone.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
 /// The same right after the start, when no probe has been answered yet.
 const ALONE_AT_START_AFTER: Duration = Duration::from_secs(3);
@@ -319,7 +319,9 @@ impl Supervisor {
     fn publish(&mut self, now: Instant, any_alive: bool) {
         let connected: Vec<NodeId> =
             self.running.iter().filter(|(_, session)| session.connected).map(|(&node, _)| node).collect();
-        let lonely = connected.is_empty() || !any_alive;
+        // at the address of a lost gateway another one may answer; and a connection to one that does not answer times out later
+        let answers = |node: &NodeId| self.past.get(node).is_some_and(|past| past.alive);
+        let lonely = !connected.iter().any(answers);
         self.lonely_since = if lonely { Some(self.lonely_since.unwrap_or(now)) } else { None };
         let leaving = self.picture.leaving.is_cancelled();
         let alone_since = self

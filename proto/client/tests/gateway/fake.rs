@@ -13,7 +13,7 @@ use causeway_transport::gateway::{GatewayEndpoint, OwnPackets};
 use causeway_transport::{
     Connection, FrameReader, FrameWriter, TransportSettings, close, exporter, peer_chain, peer_identity,
 };
-use causeway_wire::ctl::{Attached, Bundles, Issued, Registered, ToGateway, ToSidecar, Welcome};
+use causeway_wire::ctl::{Attached, Bundle, Bundles, Issued, Registered, ToGateway, ToSidecar, Welcome};
 use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ProbeScope, ResponderState, verify, workload_key};
 use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, TokenCore, verify_join_proof};
 use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceView, VersionInfo};
@@ -96,7 +96,7 @@ impl World {
             full: Mutex::default(),
             mute: AtomicBool::new(false),
             joined: Mutex::default(),
-            push: broadcast::channel(16).0,
+            push: broadcast::channel(64).0,
             instances: AtomicU64::new(100),
         })
     }
@@ -138,8 +138,15 @@ impl World {
     }
 
     /// The cluster's own bundle as a gateway tells it.
-    pub(crate) fn told(&self, revision: u64) -> Bundles {
-        Bundles { revision: Revision(revision), bundles: vec![self.bundle()] }
+    pub(crate) fn told(&self, revision: u64) -> Trust {
+        Trust { revision, bundles: vec![self.bundle()] }
+    }
+
+    /// Lets one gateway, or all, tell their sidecars whom to trust.
+    pub(crate) fn tell_trust(&self, node: Option<NodeId>, trust: Trust) {
+        let domains = trust.bundles.iter().map(|bundle| bundle.trust_domain.clone()).collect();
+        trust.bundles.into_iter().for_each(|bundle| self.tell(node, Bundle { bundle }));
+        self.tell(node, Bundles { revision: Revision(trust.revision), domains });
     }
 
     /// From now on the gateways believe both roots, the next one first.
@@ -181,6 +188,12 @@ impl World {
     pub(crate) fn has_heard(&self, wanted: impl Fn(NodeId, &ToGateway) -> bool) -> bool {
         self.heard.lock().unwrap().iter().any(|(node, message)| wanted(*node, message))
     }
+}
+
+/// Whom a gateway says to trust.
+pub(crate) struct Trust {
+    pub(crate) revision: u64,
+    pub(crate) bundles: Vec<BundleView>,
 }
 
 pub(crate) fn unix_now() -> u64 {
@@ -344,12 +357,16 @@ async fn talk(world: &World, node: NodeId, connection: &Connection) -> Option<()
     let (send, recv) = connection.accept_bi().await.ok()?;
     let (mut writer, mut reader) = (FrameWriter::new(send), FrameReader::new(recv));
     let mut pushed = world.push.subscribe();
+    let mut instance = None;
     loop {
         let answers = tokio::select! {
             message = reader.next::<ToGateway>() => {
                 let message = message.ok()??;
+                if let ToGateway::Hello(hello) = &message {
+                    instance = hello.workload;
+                }
                 world.heard.lock().unwrap().push((node, message.clone()));
-                answers(world, node, connection, message)
+                answers(world, node, connection, instance, message)
             }
             pushed = pushed.recv() => match pushed.ok()? {
                 (to, message) if to.is_none_or(|to| to == node) => vec![message],
@@ -362,7 +379,13 @@ async fn talk(world: &World, node: NodeId, connection: &Connection) -> Option<()
     }
 }
 
-fn answers(world: &World, node: NodeId, connection: &Connection, message: ToGateway) -> Vec<ToSidecar> {
+fn answers(
+    world: &World,
+    node: NodeId,
+    connection: &Connection,
+    instance: Option<WorkloadId>,
+    message: ToGateway,
+) -> Vec<ToSidecar> {
     let refused = |request: u32, reason: &str| {
         vec![Refusal { request, reason: reason.to_owned(), message: "no".to_owned() }.into()]
     };
@@ -397,7 +420,8 @@ fn answers(world: &World, node: NodeId, connection: &Connection, message: ToGate
             vec![world.issue(renew.request, &renew.csr, &peer_identity(connection).unwrap())]
         }
         ToGateway::Attach(attach) => {
-            let workload = WorkloadId(world.instances.fetch_add(1, Ordering::Relaxed));
+            let new = || WorkloadId(world.instances.fetch_add(1, Ordering::Relaxed));
+            let workload = instance.unwrap_or_else(new);
             let attached = Attached {
                 request: attach.request,
                 workload,

@@ -11,10 +11,10 @@ use causeway_client::{
 use causeway_model::{Health, NodeId, PortSet, Revision, ServiceName, WorkloadId};
 use causeway_runtime::Tasks;
 use causeway_transport::{Overlay, OverlayEndpoint, TransportSettings};
-use causeway_wire::ctl::{Bundles, ExportedTo, InstancesGone, ServedService, ToGateway};
+use causeway_wire::ctl::{ExportedTo, InstancesGone, ServedService, ToGateway};
 use causeway_wire::token::JoinToken;
 use causeway_wire::view::{Refusal, ServiceView};
-use fake::{FakeGateway, World};
+use fake::{FakeGateway, Trust, World};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -328,8 +328,8 @@ async fn a_gateway_that_lags_takes_no_trust_and_no_export_back() {
         heard.iter().filter(|(_, message)| matches!(message, ToGateway::Register(_))).count() == 2
     })
     .await;
-    let bundles = |revision, of: &[&World]| Bundles {
-        revision: Revision(revision),
+    let bundles = |revision, of: &[&World]| Trust {
+        revision,
         bundles: of.iter().map(|world| world.bundle()).collect(),
     };
     let exported = |revision, to: &[&World]| ExportedTo {
@@ -339,22 +339,22 @@ async fn a_gateway_that_lags_takes_no_trust_and_no_export_back() {
     let (old, new) = ([&*world, &*phx], [&*world, &*phx, &*lhr]);
     let told = sidecar.control.exported();
     for (revision, now) in [(5, &old[..]), (7, &new[..])] {
-        world.tell(Some(NodeId(1)), bundles(revision, now));
+        world.tell_trust(Some(NodeId(1)), bundles(revision, now));
         world.tell(Some(NodeId(1)), exported(revision, now));
         until("the bundles are believed", || sidecar.control.bundles().domains().len() == now.len()).await;
         until("the exports are known", || told.borrow().values().any(|to| to.len() == now.len())).await;
     }
     let believed = sidecar.control.bundles().generation();
-    world.tell(Some(NodeId(2)), bundles(6, &old));
+    world.tell_trust(Some(NodeId(2)), bundles(6, &old));
     world.tell(Some(NodeId(2)), exported(6, &old));
     // what follows on the same stream has been refused, so what came before it has been taken
-    world.tell(Some(NodeId(2)), bundles(8, &[&phx]));
+    world.tell_trust(Some(NodeId(2)), bundles(8, &[&phx]));
     until("all is taken", || sidecar.metrics.refused_messages.get() == 1).await;
     assert_eq!(sidecar.control.bundles().domains().len(), new.len());
     assert_eq!(told.borrow()[&name("web.shop")].len(), new.len());
     assert_eq!(sidecar.control.bundles().generation(), believed);
     // a link that is removed is not believed from then on, whoever says so first, though it was so once before
-    world.tell(Some(NodeId(2)), bundles(8, &old));
+    world.tell_trust(Some(NodeId(2)), bundles(8, &old));
     until("the link's bundle is gone", || sidecar.control.bundles().domains().len() == old.len()).await;
     sidecar.stop().await;
 }
@@ -424,5 +424,30 @@ async fn a_gateway_that_was_started_again_is_connected_to_at_once_and_wipes_noth
     world.tell(None, ExportedTo { revision: Revision(1), services: Vec::new() });
     world.tell(None, web(&[]));
     until("the export is withdrawn", || told.borrow()[&name("web.shop")].is_empty()).await;
+    sidecar.stop().await;
+}
+
+/// The registry was lost with its gateways, and a backup of it was restored: at an address that the sidecar knows there is a gateway
+/// with a number of which nobody has told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_in_the_place_of_those_that_were_lost_is_found_soon() {
+    let world = World::new("iad.mesh");
+    let gateways = three(&world);
+    let reserved = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let known = [gateways[0].addr, reserved.local_addr().unwrap()];
+    let joined = join(config(Some(world.token(&known, &["web.shop"])), None)).await.unwrap();
+    let sidecar = Sidecar::start(joined);
+    sidecar.connected(2).await;
+    let addr = known[1].to_string();
+    gateways.iter().for_each(FakeGateway::crash);
+    until("the sidecar knows that it is alone", || sidecar.state().alone_since.is_some()).await;
+    drop(reserved);
+    world.gateways.lock().unwrap().clear();
+    let _restored = FakeGateway::start(&world, 9, &addr);
+    let restored = Instant::now();
+    sidecar.connected(1).await;
+    let took = restored.elapsed();
+    assert_eq!(sidecar.state().connected, [NodeId(9)]);
+    assert!(took < Duration::from_secs(6), "{took:?}");
     sidecar.stop().await;
 }

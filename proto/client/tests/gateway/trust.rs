@@ -68,7 +68,7 @@ async fn every_gateway_is_told_what_was_taken_and_an_asked_renewal_is_done_once(
         assert_eq!(reports(&world, node), [report(0, &world.ca)]);
     }
     world.stage();
-    world.tell(Some(NodeId(1)), world.told(6));
+    world.tell_trust(Some(NodeId(1)), world.told(6));
     for node in [1, 2] {
         until("the bundles are reported", || reports(&world, node).len() == 2).await;
         assert_eq!(reports(&world, node)[1], report(6, &world.ca));
@@ -85,7 +85,7 @@ async fn every_gateway_is_told_what_was_taken_and_an_asked_renewal_is_done_once(
     assert_ne!(sidecar.control.svid().current().key_hash(), old.key_hash());
     // it is of that root now; what follows on the same stream shows that it was heard
     world.tell(None, RenewNow { root: root(&world.next), within_ms: 0 });
-    world.tell(None, world.told(7));
+    world.tell_trust(None, world.told(7));
     for node in [1, 2] {
         until("what follows is reported", || reports(&world, node).contains(&report(7, &world.next))).await;
     }
@@ -104,7 +104,7 @@ async fn a_renewal_takes_neither_revocations_nor_roots_back() {
     let behind = world.bundle();
     world.stage();
     world.revoke(&other, 5);
-    world.tell(None, world.told(6));
+    world.tell_trust(None, world.told(6));
     until("the revocation is known", || refuses(&sidecar, &world, &other)).await;
     // the gateway that issues lags
     *world.issues.lock().unwrap() = Some(behind);
@@ -123,7 +123,7 @@ async fn an_older_gateway_brings_no_older_trust_after_a_restart() {
     let sidecar = start(&world, &gateways, Some(dir.path())).await;
     let before = world.told(5);
     world.revoke(&other, 5);
-    world.tell(None, world.told(6));
+    world.tell_trust(None, world.told(6));
     until("the revocation is known", || refuses(&sidecar, &world, &other)).await;
     sidecar.stop().await;
 
@@ -135,9 +135,9 @@ async fn an_older_gateway_brings_no_older_trust_after_a_restart() {
     })
     .await;
     let generation = sidecar.control.bundles().generation();
-    world.tell(None, before);
+    world.tell_trust(None, before);
     // what follows on the same stream is refused, so what came before it has been taken
-    world.tell(None, Bundles { revision: Revision(9), bundles: Vec::new() });
+    world.tell(None, Bundles { revision: Revision(9), domains: Vec::new() });
     until("all is heard", || sidecar.metrics.refused_messages.get() == 2).await;
     assert_eq!(sidecar.control.bundles().generation(), generation);
     assert!(refuses(&sidecar, &world, &other));
@@ -218,7 +218,7 @@ async fn a_token_that_is_used_up_brings_nobody_back() {
     let revoked = vec![causeway_model::Revocation { subject, issued_before: unix_now() }];
     let mut told = world.told(3);
     told.bundles[0].revoked = revoked;
-    world.tell(Some(NodeId(1)), told);
+    world.tell_trust(Some(NodeId(1)), told);
     assert!(tokio::time::timeout(DEADLINE, sidecar.tasks.cancelled()).await.is_ok(), "it goes on");
     let failure = sidecar.tasks.failure().unwrap().to_string();
     assert!(failure.contains("SVID was revoked") && failure.contains("token-used-up"), "{failure}");

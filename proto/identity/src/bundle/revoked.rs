@@ -2,7 +2,7 @@
 
 use crate::cert::Facts;
 use crate::{IdentityError, TrustBundle, VerifyError, timestamp};
-use causeway_model::{Revocation, RevokedSubject, SpiffeId};
+use causeway_model::{Revocation, RevokedSubject, SpiffeId, trust_len};
 use std::collections::HashMap;
 
 /// The revocations of a bundle, by subject: the latest moment for each. One look-up costs the same however many there
@@ -18,6 +18,13 @@ impl Revoked {
         let (count, most) = (bundle.revoked.len(), Revocation::MAX_PER_DOMAIN);
         if count > most {
             return Err(bundle.error(format!("it has {count} revocations, at most {most} are accepted")));
+        }
+        let (bytes, most) = (trust_len(&bundle.roots, &bundle.revoked), Revocation::MAX_TRUST_BYTES);
+        if bytes > most {
+            return Err(bundle.error(format!(
+                "its roots and revocations take {bytes} bytes, at most {most} are accepted: end a rotation, or reinstate what need \
+                 not be refused any more"
+            )));
         }
         let mut index = Self::default();
         for Revocation { subject, issued_before } in &bundle.revoked {

@@ -1,6 +1,7 @@
 //! The queue between the forwarder and the gateway's own endpoint, as a socket for quinn.
 
-use crate::forward::{EcnCodepoint, ForwardSocket};
+use super::transit::{TransitExit, transit_cluster};
+use crate::forward::{EcnCodepoint, ForwardSocket, canonical};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use std::collections::VecDeque;
@@ -8,7 +9,7 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// The longest packet that is taken, in bytes: control connections agree on no more.
@@ -29,16 +30,23 @@ struct Queue {
     waker: Option<Waker>,
 }
 
-/// Packets for the gateway itself: the forwarder's threads put them in, the endpoint takes them out.
+/// Packets for the gateway itself: the forwarder's threads put them in, the endpoint takes them out. It also knows the way out to
+/// gateways that are reached through other clusters.
 #[derive(Clone, Default)]
 pub struct OwnPackets {
     queue: Arc<Mutex<Queue>>,
+    exit: Arc<OnceLock<Arc<dyn TransitExit>>>,
 }
 
 impl OwnPackets {
     /// An empty queue.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What the endpoint sends to [`super::transit_addr`] leaves by `exit`; the first one that is told stays. Without any it is lost.
+    pub fn leave_by(&self, exit: Arc<dyn TransitExit>) {
+        let _ = self.exit.set(exit);
     }
 
     /// Adds the datagrams of one source, which came in on one of this host's addresses where that is known; returns how many
@@ -89,6 +97,16 @@ impl OwnSocket {
     pub(super) fn new(packets: OwnPackets, sockets: Vec<ForwardSocket>) -> Self {
         Self { packets, sockets }
     }
+
+    /// A source in the form in which quinn has the addresses that it was told to call: it maps them by the family of the socket, and
+    /// takes a packet from elsewhere for somebody else's.
+    fn shown(&self, from: SocketAddr) -> SocketAddr {
+        let v6 = self.sockets.first().is_some_and(|socket| socket.local_addr().is_ipv6());
+        match from {
+            SocketAddr::V4(v4) if v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+            addr => addr,
+        }
+    }
 }
 
 /// Always writable: a full socket buffer is treated as loss, which control connections recover from.
@@ -107,7 +125,14 @@ impl AsyncUdpSocket for OwnSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let to = transmit.destination;
+        let to = canonical(transmit.destination);
+        if let Some(cluster) = transit_cluster(to) {
+            if let Some(exit) = self.packets.exit.get() {
+                let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
+                exit.send(cluster, transmit.contents, stride.max(1));
+            }
+            return Ok(());
+        }
         let from_ip =
             |socket: &&ForwardSocket| transmit.src_ip.is_some_and(|ip| socket.local_addr().ip() == ip);
         let socket = self
@@ -139,7 +164,8 @@ impl AsyncUdpSocket for OwnSocket {
                 buffer[..len].copy_from_slice(&packet.data);
             }
             let len = if fits { len } else { 0 };
-            *meta = RecvMeta { addr: packet.from, len, stride: len, ecn: packet.ecn, dst_ip: packet.to };
+            let addr = self.shown(packet.from);
+            *meta = RecvMeta { addr, len, stride: len, ecn: packet.ecn, dst_ip: packet.to };
             count += 1;
         }
         if count == 0 {
@@ -158,5 +184,54 @@ impl AsyncUdpSocket for OwnSocket {
 
     fn may_fragment(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::transit::transit_addr;
+    use super::*;
+    use causeway_model::ClusterId;
+
+    #[derive(Debug, Default)]
+    struct Sent(Mutex<Vec<(ClusterId, usize, usize)>>);
+
+    impl TransitExit for Sent {
+        fn send(&self, cluster: ClusterId, datagrams: &[u8], stride: usize) {
+            self.0.lock().unwrap().push((cluster, datagrams.len(), stride));
+        }
+    }
+
+    fn socket(packets: &OwnPackets, listen: &str) -> OwnSocket {
+        let socket = ForwardSocket::bind_any_port(listen.parse().unwrap()).unwrap();
+        OwnSocket::new(packets.clone(), vec![socket])
+    }
+
+    fn transmit(destination: SocketAddr, segment_size: Option<usize>) -> Transmit<'static> {
+        Transmit { destination, ecn: None, contents: &[7; 250], segment_size, src_ip: None }
+    }
+
+    #[test]
+    fn what_is_for_a_gateway_behind_others_leaves_by_the_exit_and_by_nothing_else() {
+        let (packets, sent) = (OwnPackets::new(), Arc::new(Sent::default()));
+        let own = socket(&packets, "127.0.0.1");
+        let cluster = ClusterId::new(9).unwrap();
+        own.try_send(&transmit(transit_addr(cluster), None)).unwrap();
+        packets.leave_by(sent.clone());
+        own.try_send(&transmit(transit_addr(cluster), None)).unwrap();
+        own.try_send(&transmit(transit_addr(cluster), Some(100))).unwrap();
+        own.try_send(&transmit("127.0.0.1:9".parse().unwrap(), None)).unwrap();
+        assert_eq!(*sent.0.lock().unwrap(), [(cluster, 250, 250), (cluster, 250, 100)]);
+    }
+
+    #[test]
+    fn sources_are_shown_as_quinn_has_the_addresses_it_calls() {
+        let from: SocketAddr = "192.0.2.1:7443".parse().unwrap();
+        let packets = OwnPackets::new();
+        assert_eq!(socket(&packets, "127.0.0.1").shown(from), from);
+        let Ok(v6) = ForwardSocket::bind_any_port("::".parse().unwrap()) else { return };
+        let v6 = OwnSocket::new(packets, vec![v6]);
+        assert_eq!(v6.shown(from), "[::ffff:192.0.2.1]:7443".parse().unwrap());
+        assert_eq!(v6.shown("[::1]:5".parse().unwrap()), "[::1]:5".parse().unwrap());
     }
 }

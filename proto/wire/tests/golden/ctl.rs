@@ -2,7 +2,7 @@
 
 use crate::messages::Examples;
 use crate::nouns::*;
-use causeway_model::{Epoch, Health, NodeId, Revision, WorkloadId};
+use causeway_model::{Health, NodeId, Revision, WorkloadId};
 use causeway_wire::ctl::*;
 use causeway_wire::view::{Offer, ServiceView};
 
@@ -17,7 +17,6 @@ pub(crate) fn to_gateway() -> Examples<ToGateway> {
         .with("report-health", ReportHealth { service: parsed("a.b"), health: Health::Unhealthy })
         .with("subscribe", Subscribe { services: vec![parsed("a.b"), parsed("payments.shop")] })
         .with("watch-instances", WatchInstances { instances: instances() })
-        .with("epochs-in-use", EpochsInUse { epochs: vec![Epoch(3), Epoch(u64::MAX)] })
         .with("goodbye", Goodbye {})
         .with("trust", TrustReport { bundles: Revision(300), root: [7; 8] })
 }
@@ -42,9 +41,10 @@ pub(crate) fn to_sidecar() -> Examples<ToSidecar> {
         .with("registered", Registered { request: 4 })
         .with("refused", refusal())
         .with("gateways", Gateways { gateways: gateways() })
+        .with("bundle", Bundle { bundle: bundle("iad.mesh") })
         .with(
             "bundles",
-            Bundles { revision: Revision(5), bundles: vec![bundle("iad.mesh"), bundle("phx.mesh")] },
+            Bundles { revision: Revision(5), domains: vec![parsed("iad.mesh"), parsed("phx.mesh")] },
         )
         .with("service", service())
         .with(

@@ -34,6 +34,7 @@ pub(crate) fn messages() -> Examples<LinkMessage> {
         .with("facts-taken", FactsTaken { revision: Revision(300) })
         .with("heartbeat", heartbeat())
         .with("pair-reports", pair_reports())
+        .with("routes", routes())
 }
 
 pub(crate) fn introduction() -> Introduction {
@@ -56,6 +57,12 @@ pub(crate) fn pair_reports() -> PairReports {
         hearing: 2,
     };
     PairReports { reports: vec![said, PairReport { from: phx, to: iad, hearing: 0, ..said }] }
+}
+
+fn routes() -> Routes {
+    let path =
+        |clusters: &[u32]| TransitPath { clusters: clusters.iter().map(|&id| cluster_id(id)).collect() };
+    Routes { transit: true, paths: vec![path(&[1, 3]), path(&[1, 3, 2, 0x0a_0b0c])] }
 }
 
 fn hello(have: Option<(Epoch, Revision)>) -> LinkHello {

@@ -4,6 +4,8 @@ use crate::folder::Sample;
 use crate::nouns::cluster_id;
 use causeway_model::{Epoch, NodeId, ServiceHandle, WorkloadId};
 use causeway_wire::cid::{Cid, CidKey, CidKeys};
+use causeway_wire::envelope::{Envelope, MAX_HOPS};
+use causeway_wire::packet::Header;
 use causeway_wire::probe::*;
 use causeway_wire::{CloseCode, alpn};
 
@@ -13,6 +15,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     let mut all = cids();
     all.extend(probes());
     all.extend(answers());
+    all.push(envelope());
     all.extend(derived_keys());
     all.extend(tables());
     all
@@ -92,6 +95,17 @@ fn answers() -> Vec<Sample> {
     ]
     .map(sample)
     .into()
+}
+
+fn envelope() -> Sample {
+    let to = Cid::gateway(cluster_id(3), NodeId(7), 9);
+    let packet = [&[0x40][..], &to.0, &[0xee; 20]].concat();
+    let envelope = Envelope { hops: MAX_HOPS, origin: cluster_id(0x0a_0b0c) };
+    let written = [&envelope.encode()[..], &packet].concat();
+    Sample::bytes("envelope", written, move |bytes| {
+        let header = Header::parse(&packet).map_err(|error| error.to_string())?;
+        same(&Envelope::parse(bytes), &Ok((envelope, header, &packet[..])))
+    })
 }
 
 fn derived_keys() -> Vec<Sample> {

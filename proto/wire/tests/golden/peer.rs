@@ -43,6 +43,7 @@ fn status() -> GatewayStatus {
         least_bundle: Some(Revision(299)),
         roots: vec![[7; 8], [8; 8]],
         admin: Some(parsed("10.0.0.2:7444")),
+        unix_time: 1_700_000_000,
     }
 }
 

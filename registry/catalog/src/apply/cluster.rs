@@ -2,8 +2,11 @@
 
 use crate::bound::{MAX_REMOVED, check_gateway, check_locality, check_roots, check_sealed};
 use crate::catalog::{Context, Effect, done};
-use crate::{Bound, CaState, Catalog, ClusterState, DrainGateway, Event, InitCluster, Refusal};
-use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, NodeId};
+use crate::{
+    Bound, CaState, Catalog, ClusterState, DrainGateway, Event, InitCluster, Refusal, RemoveGateway,
+};
+use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, NodeId, RevokedSubject, SpiffeId};
+use std::collections::BTreeSet;
 
 impl Catalog {
     /// The cluster's facts, or the refusal that there are none.
@@ -87,18 +90,32 @@ impl Catalog {
         if !self.gateways.contains_key(&node) {
             return Err(Refusal::GatewayUnknown { node });
         }
+        // of two gateways that are drained at once the second sees here that the first is on its way out
+        let stays = |other: &NodeId| {
+            *other != node && self.gateways.contains_key(other) && !self.draining.contains(other)
+        };
+        if c.draining && !self.draining.contains(&node) && !c.ready.iter().any(stays) {
+            return Err(Refusal::GatewayLastInUse { node });
+        }
         let changed = if c.draining { self.draining.insert(node) } else { self.draining.remove(&node) };
         Ok(done(changed.then_some(Event::GatewaysChanged).into_iter().collect::<Vec<_>>()))
     }
 
-    pub(crate) fn remove_gateway(&mut self, context: Context<'_>, node: NodeId) -> Result<Effect, Refusal> {
-        self.own()?;
+    pub(crate) fn remove_gateway(
+        &mut self,
+        context: Context<'_>,
+        c: &RemoveGateway,
+    ) -> Result<Effect, Refusal> {
+        let (trust_domain, node) = (self.own()?.trust_domain.clone(), c.node);
         self.check_not_removed(node)?;
         let known = self.gateways.get(&node).ok_or(Refusal::GatewayUnknown { node })?;
         let registry = |gateway: &GatewayFacts| gateway.role == GatewayRole::Gateway;
         if registry(known) && self.gateways.values().filter(|gateway| registry(gateway)).count() == 1 {
             return Err(Refusal::GatewayLast { node });
         }
+        let identity = SpiffeId::node(&trust_domain, known.role, node);
+        let subjects = BTreeSet::from([RevokedSubject::Identity(identity)]);
+        self.check_revocable(context, &subjects, c.revoked_until)?;
         self.gateways.remove(&node);
         self.draining.remove(&node);
         if self.removed.len() >= MAX_REMOVED {
@@ -106,6 +123,7 @@ impl Catalog {
             oldest.map(|node| self.removed.remove(&node));
         }
         self.removed.insert(node, context.at);
-        Ok(done([Event::GatewaysChanged]))
+        let revoked = self.refuse_certificates(context, &subjects, c.revoked_until);
+        Ok(done([vec![Event::GatewaysChanged], revoked].concat()))
     }
 }

@@ -1,7 +1,7 @@
 //! Link invites and links.
 
 use super::tokens::check_expiry;
-use crate::bound::{check_gateways, check_locality, check_revoked, check_roots};
+use crate::bound::{check_gateways, check_locality, check_revoked, check_roots, check_trust};
 use crate::catalog::{Context, Effect, done};
 use crate::{
     Bound, Catalog, CreateInvite, EstablishLink, Event, Invite, InviteId, InviteState, Link, MergeRule,
@@ -71,6 +71,7 @@ impl Catalog {
         }
         check_locality(&c.peer.locality)?;
         check_roots(&c.roots)?;
+        check_trust(&c.peer.trust_domain, &c.roots, [])?;
         check_gateways(&c.gateways)?;
         if let MergeRule::Only(namespaces) = &c.merge_namespaces {
             Bound::MergeNamespaces.check(namespaces.len())?;
@@ -129,6 +130,7 @@ impl Catalog {
         check_roots(&c.roots)?;
         check_gateways(&c.gateways)?;
         check_revoked(&c.revoked)?;
+        check_trust(&link.peer.trust_domain, &c.roots, &c.revoked)?;
         link.peer_revision = c.peer_revision;
         let gateways = by_node(&c.gateways);
         let same = link.roots == c.roots && link.gateways == gateways;

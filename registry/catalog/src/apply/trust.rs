@@ -1,17 +1,20 @@
 //! The rotation of the certificate authority, and revocations.
 
 use super::tokens::check_expiry;
-use crate::bound::{check_chain, check_roots, check_sealed};
+use crate::bound::{check_chain, check_roots, check_sealed, check_trust};
 use crate::catalog::{Context, Effect, done};
 use crate::{
     ActivateRoot, Bound, Catalog, ConfirmRoots, DropRoot, Event, Refusal, Reinstate, Revoke, Revoked,
     StageRoot, StagedCa, TokenKind,
 };
 use causeway_model::{Revocation, RevokedSubject};
+use std::collections::BTreeSet;
 
 impl Catalog {
     pub(crate) fn stage_root(&mut self, context: Context<'_>, c: &StageRoot) -> Result<Effect, Refusal> {
-        let ca = &mut self.cluster.as_mut().ok_or(Refusal::NotInitialised)?.ca;
+        let revoked = self.revoked.values().map(|revoked| &revoked.revocation);
+        let cluster = self.cluster.as_mut().ok_or(Refusal::NotInitialised)?;
+        let (own, ca) = (&cluster.facts.trust_domain, &mut cluster.ca);
         check_sealed(&c.sealed_key)?;
         check_chain(&c.chain)?;
         let mut roots = ca.roots.clone();
@@ -23,6 +26,7 @@ impl Catalog {
             roots.push(c.root_der.clone());
         }
         check_roots(&roots)?;
+        check_trust(own, &roots, revoked)?;
         ca.roots = roots;
         ca.roots_changed = context.revision;
         ca.staged = Some(StagedCa {
@@ -94,24 +98,60 @@ impl Catalog {
 
     pub(crate) fn revoke(&mut self, context: Context<'_>, c: &Revoke) -> Result<Effect, Refusal> {
         let own = self.own()?.trust_domain.clone();
-        if let RevokedSubject::Identity(identity) = &c.subject
-            && *identity.trust_domain() != own
-        {
-            return Err(Refusal::IdentityForeign { identity: identity.clone(), own });
+        for subject in &c.subjects {
+            if let RevokedSubject::Identity(identity) = subject
+                && *identity.trust_domain() != own
+            {
+                return Err(Refusal::IdentityForeign { identity: identity.clone(), own });
+            }
         }
-        check_expiry("end of a revocation", c.ends_at, context.at)?;
-        let new = usize::from(!self.revoked.contains_key(&c.subject));
-        Bound::Revocations.check(self.revoked.len() + new)?;
-        let revocation = Revocation { subject: c.subject.clone(), issued_before: context.at };
-        let revoked = Revoked { revocation, ends_at: c.ends_at, by: context.by.to_owned() };
-        self.revoked.insert(c.subject.clone(), revoked);
-        self.purge_at = self.purge_at.min(c.ends_at);
-        self.trust_changed = context.revision;
+        if c.subjects.is_empty() {
+            return Err(Refusal::invalid(
+                "subjects of a revocation",
+                "none",
+                "name at least one identity or key",
+            ));
+        }
+        self.check_revocable(context, &c.subjects, c.ends_at)?;
+        Ok(done(self.refuse_certificates(context, &c.subjects, c.ends_at)))
+    }
+
+    /// Refuses a revocation that is over already, or for which there is no room.
+    pub(crate) fn check_revocable(
+        &self,
+        context: Context<'_>,
+        subjects: &BTreeSet<RevokedSubject>,
+        ends_at: u64,
+    ) -> Result<(), Refusal> {
+        let cluster = self.cluster.as_ref().ok_or(Refusal::NotInitialised)?;
+        check_expiry("end of a revocation", ends_at, context.at)?;
+        let new = subjects.iter().filter(|subject| !self.revoked.contains_key(*subject));
+        let new: Vec<Revocation> =
+            new.map(|subject| Revocation { subject: subject.clone(), issued_before: context.at }).collect();
+        Bound::Revocations.check(self.revoked.len() + new.len())?;
+        let known = self.revoked.values().map(|revoked| &revoked.revocation);
+        check_trust(&cluster.facts.trust_domain, &cluster.ca.roots, known.chain(&new))
+    }
+
+    /// Refuses all certificates of `subjects` that were issued until now. It was checked.
+    pub(crate) fn refuse_certificates(
+        &mut self,
+        context: Context<'_>,
+        subjects: &BTreeSet<RevokedSubject>,
+        ends_at: u64,
+    ) -> Vec<Event> {
         let mut events = vec![Event::ClusterChanged];
-        if self.revoke_tokens_of(&c.subject) {
-            events.push(Event::TokensChanged);
+        for subject in subjects {
+            let revocation = Revocation { subject: subject.clone(), issued_before: context.at };
+            let revoked = Revoked { revocation, ends_at, by: context.by.to_owned() };
+            self.revoked.insert(subject.clone(), revoked);
+            if self.revoke_tokens_of(subject) && !events.contains(&Event::TokensChanged) {
+                events.push(Event::TokensChanged);
+            }
         }
-        Ok(done(events))
+        self.purge_at = self.purge_at.min(ends_at);
+        self.trust_changed = context.revision;
+        events
     }
 
     /// Revokes the tokens that would give the identity new certificates. True when there were any.

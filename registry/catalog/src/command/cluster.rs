@@ -37,11 +37,14 @@ pub struct UpdateGateway {
     pub facts: GatewayFacts,
 }
 
-/// Removes a gateway for good: its number is never taken again. The last one that keeps the registry stays.
+/// Removes a gateway for good: its number is never taken again, and its certificates are refused, also by linked clusters, which
+/// hear of revocations. The last one that keeps the registry stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveGateway {
     /// The gateway.
     pub node: NodeId,
+    /// When the last of its certificates has expired, in seconds since the Unix epoch; in the future.
+    pub revoked_until: u64,
 }
 
 /// Takes a gateway out of use, so that it can be stopped without anybody noticing, or into use again.
@@ -51,6 +54,9 @@ pub struct DrainGateway {
     pub node: NodeId,
     /// Out of use, or in use.
     pub draining: bool,
+    /// The gateways that are ready, as far as the proposer knows: another one of them has to stay in use. Nothing is asked of
+    /// them when the gateway is taken into use again.
+    pub ready: BTreeSet<NodeId>,
 }
 
 /// Adds an epoch of keys, strictly newer than the newest of its kind.

@@ -2,6 +2,7 @@
 
 use causeway_model::{ClusterName, Revision, RevokedSubject};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Announces a further root: from now on it is trusted, and nothing is signed with it yet. The first step of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,11 +40,11 @@ pub struct ConfirmRoots {
     pub revision: Revision,
 }
 
-/// Refuses all certificates of a subject that were issued until now. Of an identity it revokes the tokens, too.
+/// Refuses all certificates of some subjects that were issued until now. Of an identity it revokes the tokens, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoke {
-    /// Whose certificates.
-    pub subject: RevokedSubject,
+    /// Whose certificates: at least one. A workload has as many keys as SVIDs that have not expired.
+    pub subjects: BTreeSet<RevokedSubject>,
     /// When the last of them has expired and the revocation can be forgotten, in seconds since the Unix epoch.
     pub ends_at: u64,
 }

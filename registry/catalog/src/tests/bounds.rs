@@ -94,6 +94,35 @@ fn links_and_what_they_bring_are_limited() {
 }
 
 #[test]
+fn what_one_cluster_says_of_its_trust_is_limited_in_bytes() {
+    let mut r = Replica::new();
+    r.ok(link(None, facts("phx", 2)));
+    let name = |n: usize| {
+        parsed(&format!("spiffe://phx.mesh/ns/shop/sa/{n:04}/{}", vec!["a".repeat(60); 4].join("/")))
+    };
+    let revoked = |count: usize| {
+        let one = |n| Revocation { subject: RevokedSubject::Identity(name(n)), issued_before: NOW };
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    let (roots, each) = (update_peer("phx", 1).roots, revoked(1)[0].encoded_len());
+    let most = (Revocation::MAX_TRUST_BYTES - trust_len(&roots, [])) / each;
+    assert!(most < Revocation::MAX_PER_DOMAIN, "{most}");
+    let refused = r.refuse(UpdateLinkPeer { revoked: revoked(most + 1), ..update_peer("phx", 1) });
+    let text = refused.to_string();
+    assert!(text.contains("phx.mesh") && text.contains("of at most 262144"), "{text}");
+    r.ok(UpdateLinkPeer { revoked: revoked(most), ..update_peer("phx", 1) });
+    // with as many revocations as there may be, of names of a usual length, there is room for roots of a rotation
+    let usual = (0..Revocation::MAX_PER_DOMAIN).map(|n| Revocation {
+        subject: RevokedSubject::Identity(parsed(&format!(
+            "spiffe://phx.mesh/ns/payments-production/sa/card-authorisation-{n:04}"
+        ))),
+        issued_before: NOW,
+    });
+    let roots = vec![vec![1; 2_000]; 4];
+    r.ok(UpdateLinkPeer { roots, revoked: usual.collect(), ..update_peer("phx", 2) });
+}
+
+#[test]
 fn clusters_of_an_export_are_limited() {
     let mut r = Replica::new();
     r.ok(token(1, "web", "web.shop", ""));

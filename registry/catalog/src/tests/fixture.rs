@@ -213,7 +213,7 @@ pub(super) fn stage(n: u8) -> StageRoot {
 }
 
 pub(super) fn revoke(account: &str) -> Revoke {
-    Revoke { subject: RevokedSubject::Identity(identity(account)), ends_at: NOW + 100 }
+    Revoke { subjects: [RevokedSubject::Identity(identity(account))].into(), ends_at: NOW + 100 }
 }
 
 pub(super) fn policy(cluster: &str) -> SetLinkPolicy {
@@ -223,4 +223,13 @@ pub(super) fn policy(cluster: &str) -> SetLinkPolicy {
         stale: StalePolicy::ServeLast,
         transit: false,
     }
+}
+
+pub(super) fn remove_gateway(node: u64) -> RemoveGateway {
+    RemoveGateway { node: NodeId(node), revoked_until: NOW + 100_000 }
+}
+
+/// Proposed by somebody to whom gateways 1 to 4 are ready.
+pub(super) fn drain(node: u64, draining: bool) -> DrainGateway {
+    DrainGateway { node: NodeId(node), draining, ready: (1..=4).map(NodeId).collect() }
 }

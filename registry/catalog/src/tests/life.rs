@@ -26,10 +26,10 @@ fn gateways_come_change_and_go() {
     assert_eq!(r.effect(UpdateGateway { facts: moved.clone() }).1, [Event::GatewaysChanged]);
     assert_eq!(r.effect(UpdateGateway { facts: moved.clone() }).1, []);
     assert_eq!(r.catalog.gateway(NodeId(2)), Some(&moved));
-    r.ok(RemoveGateway { node: NodeId(1) });
+    r.ok(remove_gateway(1));
     r.ok(AddGateway { facts: forwarder(3) });
-    assert_eq!(r.refuse(RemoveGateway { node: NodeId(2) }).reason(), "gateway-last");
-    r.ok(RemoveGateway { node: NodeId(3) });
+    assert_eq!(r.refuse(remove_gateway(2)).reason(), "gateway-last");
+    r.ok(remove_gateway(3));
 }
 
 #[test]

@@ -80,17 +80,17 @@ fn on_cluster() -> impl Strategy<Value = CommandBody> {
         1 => Just(init().into()),
         2 => (0..5_u64).prop_map(|node| AddGateway { facts: gateway(node) }.into()),
         1 => (0..5_u64).prop_map(|node| UpdateGateway { facts: forwarder(node) }.into()),
-        2 => (0..5_u64).prop_map(|node| RemoveGateway { node: NodeId(node) }.into()),
+        2 => (0..5_u64).prop_map(|node| remove_gateway(node).into()),
         3 => (epoch(), epoch()).prop_map(|(cid, probe)| rotate(cid, probe).into()),
         2 => (epochs(), epochs()).prop_map(|(cid, probe)| drop_keys(&cid, &probe).into()),
         1 => (0..5_u64, any::<bool>())
-            .prop_map(|(node, draining)| DrainGateway { node: NodeId(node), draining }.into()),
+            .prop_map(|(node, draining)| drain(node, draining).into()),
         2 => (0..4_u8).prop_map(|n| stage(n).into()),
         2 => (0..4_u8).prop_map(|n| ActivateRoot { root_der: vec![n] }.into()),
         2 => (0..4_u8).prop_map(|n| DropRoot { root_der: vec![n] }.into()),
         2 => prop::sample::select(&["a", "b"][..]).prop_map(|account| revoke(account).into()),
         1 => prop::sample::select(&["a", "b"][..])
-            .prop_map(|account| Reinstate { subject: revoke(account).subject }.into()),
+            .prop_map(|account| Reinstate { subject: RevokedSubject::Identity(identity(account)) }.into()),
     ]
 }
 

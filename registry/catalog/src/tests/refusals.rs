@@ -54,6 +54,7 @@ fn invalid_values() -> Vec<CommandBody> {
         StageRoot { chain: vec![vec![]], ..stage(7) }.into(),
         ConfirmRoots { cluster: parsed("phx"), revision: Revision(u64::MAX) }.into(),
         Revoke { ends_at: NOW, ..revoke("web") }.into(),
+        Revoke { subjects: [].into(), ..revoke("web") }.into(),
     ]
 }
 
@@ -81,15 +82,15 @@ fn refused() -> Vec<(&'static str, CommandBody)> {
     let renamed = ClusterFacts { name: parsed("lhr"), ..facts("phx", 2) };
     let named = |name: &str| ClusterFacts { name: parsed(name), ..facts("lhr", 3) };
     let foreign = Revoke {
-        subject: RevokedSubject::Identity(parsed("spiffe://phx.mesh/ns/shop/sa/web")),
+        subjects: [RevokedSubject::Identity(parsed("spiffe://phx.mesh/ns/shop/sa/web"))].into(),
         ..revoke("web")
     };
     vec![
         ("already-initialised", init().into()),
         ("gateway-exists", AddGateway { facts: forwarder(1) }.into()),
         ("gateway-unknown", UpdateGateway { facts: gateway(3) }.into()),
-        ("gateway-unknown", RemoveGateway { node: NodeId(3) }.into()),
-        ("gateway-last", RemoveGateway { node: NodeId(1) }.into()),
+        ("gateway-unknown", remove_gateway(3).into()),
+        ("gateway-last", remove_gateway(1).into()),
         ("gateway-role-fixed", UpdateGateway { facts: gateway(2) }.into()),
         ("token-exists", token(1, "web", "new.shop", "").into()),
         ("token-unknown", use_token(9).into()),
@@ -139,7 +140,7 @@ fn refused() -> Vec<(&'static str, CommandBody)> {
         ("epoch-clash", rotate(Some(17), None).into()),
         ("epoch-unknown", drop_keys(&[2], &[]).into()),
         ("epoch-newest", drop_keys(&[], &[1]).into()),
-        ("gateway-unknown", DrainGateway { node: NodeId(3), draining: true }.into()),
+        ("gateway-unknown", drain(3, true).into()),
         ("link-unknown", PauseLink { cluster: parsed("lhr"), paused: true }.into()),
         ("link-unknown", policy("lhr").into()),
         ("link-unknown", ConfirmRoots { cluster: parsed("lhr"), revision: Revision(1) }.into()),
@@ -149,7 +150,36 @@ fn refused() -> Vec<(&'static str, CommandBody)> {
         ("identity-foreign", foreign.into()),
         ("not-revoked", Reinstate { subject: RevokedSubject::Key([1; 32]) }.into()),
         ("limit-reached", AddGateway { facts: crowded() }.into()),
+        (
+            "gateway-last-in-use",
+            DrainGateway { ready: [NodeId(1), NodeId(9)].into(), ..drain(1, true) }.into(),
+        ),
+        ("trust-too-large", UpdateLinkPeer { revoked: long(900), ..update_peer("phx", 6) }.into()),
+        (
+            "trust-too-large",
+            Revoke { subjects: long(900).into_iter().map(|one| one.subject).collect(), ..revoke("web") }
+                .into(),
+        ),
+        ("resource-changed", unchanged(Witness::Export(None), unexport("web.shop", None))),
+        ("resource-changed", unchanged(Witness::Service(None), unexport("web.shop", None))),
+        ("resource-changed", unchanged(Witness::Service(Some(ports("80"))), declare("web.shop", "80/http"))),
+        (
+            "resource-changed",
+            unchanged(Witness::Link(None), PauseLink { cluster: parsed("phx"), paused: true }),
+        ),
+        ("service-unknown", unchanged(Witness::Service(None), declare("none.shop", "80"))),
     ]
+}
+
+fn unchanged(was: Witness, change: impl Into<Change>) -> CommandBody {
+    ChangeIf { was, change: change.into() }.into()
+}
+
+/// Revocations of long names.
+fn long(count: usize) -> Vec<Revocation> {
+    let name = |n| parsed(&format!("spiffe://iad.mesh/ns/shop/sa/{n}/{}", vec!["a".repeat(60); 5].join("/")));
+    let subject = |n| RevokedSubject::Identity(name(n));
+    (0..count).map(|n| Revocation { subject: subject(n), issued_before: NOW }).collect()
 }
 
 fn crowded() -> GatewayFacts {
@@ -176,7 +206,7 @@ fn special() -> Vec<Refusal> {
     all.push(r.refuse(link(Some(2), facts("lhr", 3))));
     r.ok(stage(7));
     all.push(r.refuse(stage(8)));
-    r.ok(RemoveGateway { node: NodeId(2) });
+    r.ok(remove_gateway(2));
     all.push(r.refuse(AddGateway { facts: gateway(2) }));
     r.at = NOW + 60;
     all.push(r.refuse(use_token(3)));
@@ -251,7 +281,7 @@ fn numbers_and_names_of_commands_are_stable() {
     for (number, body) in first {
         assert_eq!(body.number(), number);
     }
-    assert_eq!(CommandBody::KNOWN, (1..=27).collect::<Vec<u16>>());
+    assert_eq!(CommandBody::KNOWN, (1..=28).collect::<Vec<u16>>());
     let names: BTreeSet<&str> = refused().iter().map(|(_, body)| body.name()).collect();
     assert!(names.contains("establish-link") && names.contains("use-token"), "{names:?}");
 }

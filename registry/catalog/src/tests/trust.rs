@@ -115,30 +115,98 @@ fn a_link_is_paused_and_its_policy_set() {
 fn a_gateway_is_drained_and_a_removed_one_never_comes_back() {
     let mut r = Replica::new();
     r.ok(AddGateway { facts: gateway(2) });
-    let drain = |draining| DrainGateway { node: NodeId(2), draining };
+    let drain = |draining| super::fixture::drain(2, draining);
     assert_eq!(r.effect(drain(true)).1, [Event::GatewaysChanged]);
     assert_eq!(r.effect(drain(true)).1, []);
     assert!(r.catalog.is_draining(NodeId(2)));
     r.ok(drain(false));
     r.ok(drain(true));
-    r.ok(RemoveGateway { node: NodeId(2) });
+    let before = r.catalog.trust_revision();
+    let (_, events) = r.effect(remove_gateway(2));
+    assert_eq!(events, [Event::GatewaysChanged, Event::ClusterChanged]);
+    let revoked = r.catalog.revoked().next().unwrap();
+    let identity = "spiffe://iad.mesh/causeway/gateway/0000000000000002";
+    assert_eq!(revoked.revocation.subject.to_string(), identity, "linked clusters hear of revocations alone");
+    assert_eq!((revoked.revocation.issued_before, revoked.ends_at), (NOW, NOW + 100_000));
+    assert!(r.catalog.trust_revision() > before);
     assert_eq!((r.catalog.is_draining(NodeId(2)), r.catalog.removed(NodeId(2))), (false, Some(NOW)));
     assert_eq!(r.refuse(AddGateway { facts: gateway(2) }).reason(), "gateway-removed");
-    assert_eq!(r.refuse(RemoveGateway { node: NodeId(2) }).reason(), "gateway-removed");
+    assert_eq!(r.refuse(remove_gateway(2)).reason(), "gateway-removed");
     for node in 3..5_003 {
         r.at += 1;
         r.ok(AddGateway { facts: gateway(node) });
-        r.ok(RemoveGateway { node: NodeId(node) });
+        r.ok(RemoveGateway { revoked_until: r.at + 1, ..remove_gateway(node) });
     }
     assert_eq!(r.catalog.removed.len(), 4_096, "the oldest are forgotten");
     assert_eq!((r.catalog.removed(NodeId(3)), r.catalog.removed(NodeId(5_002)).is_some()), (None, true));
 }
 
 #[test]
+fn a_gateway_that_cannot_be_revoked_is_not_removed_either() {
+    let mut r = Replica::new();
+    r.ok(AddGateway { facts: gateway(2) });
+    let key = |n: usize| {
+        RevokedSubject::Key(
+            [u8::try_from(n / 256).unwrap(), u8::try_from(n % 256).unwrap()].repeat(16).try_into().unwrap(),
+        )
+    };
+    r.ok(Revoke { subjects: (0..Revocation::MAX_PER_DOMAIN).map(key).collect(), ..revoke("web") });
+    assert_eq!(r.refuse(remove_gateway(2)), Refusal::LimitReached { bound: Bound::Revocations });
+    r.ok(Reinstate { subject: key(5) });
+    r.ok(remove_gateway(2));
+}
+
+#[test]
+fn of_two_gateways_that_are_drained_at_once_one_stays() {
+    let mut r = Replica::new();
+    [2, 3].into_iter().for_each(|node| drop(r.ok(AddGateway { facts: gateway(node) })));
+    // gateway 3 is dead: whoever asked for each of these saw the other one ready, and nobody else
+    let drain_from = |node, ready: u64| DrainGateway { ready: [NodeId(ready)].into(), ..drain(node, true) };
+    r.ok(drain_from(1, 2));
+    assert_eq!(r.refuse(drain_from(2, 1)), Refusal::GatewayLastInUse { node: NodeId(2) });
+    r.ok(drain_from(1, 2));
+    r.ok(drain_from(2, 3));
+    assert_eq!(r.refuse(drain(3, true)).reason(), "gateway-last-in-use");
+    r.ok(DrainGateway { ready: [].into(), ..drain(1, false) });
+    r.ok(drain(3, true));
+}
+
+#[test]
+fn of_two_changes_from_the_same_start_the_second_is_refused() {
+    let mut r = Replica::new();
+    r.ok(token(1, "web", "web.shop", ""));
+    r.ok(link(None, facts("phx", 2)));
+    let (service, cluster) = (parsed("web.shop"), parsed("phx"));
+    let change = |was: &Witness, change: Change| ChangeIf { was: was.clone(), change };
+    let before = r.catalog.witness_of_link(&cluster);
+    // what the peer says of itself is no change of what operators want
+    r.ok(update_peer("phx", 5));
+    let pause = || PauseLink { cluster: parsed("phx"), paused: true }.into();
+    r.ok(change(&before, policy("phx").into()));
+    let refused = r.refuse(change(&before, pause()));
+    assert_eq!(refused, Refusal::ResourceChanged { resource: "link phx".into() });
+    assert_eq!(r.catalog.audit().last().unwrap().command, "pause-link");
+    r.ok(change(&r.catalog.witness_of_link(&cluster), pause()));
+    assert!(r.catalog.link(&cluster).unwrap().paused);
+
+    let before = r.catalog.witness_of_export(&service);
+    assert_eq!(before, Witness::Export(None));
+    r.ok(change(&before, export("web.shop", 1, clusters(&["phx"])).into()));
+    assert_eq!(
+        r.refuse(change(&before, export("web.shop", 2, ExportTo::All).into())).reason(),
+        "resource-changed"
+    );
+    r.ok(change(&Witness::Export(Some(clusters(&["phx"]))), unexport("web.shop", None).into()));
+    let before = r.catalog.witness_of_service(&service);
+    r.ok(change(&before, declare("web.shop", "80").into()));
+    assert_eq!(r.refuse(change(&before, declare("web.shop", "80").into())).reason(), "resource-changed");
+}
+
+#[test]
 fn the_gateways_of_a_lost_group_are_removed() {
     let mut r = Replica::new();
     r.ok(AddGateway { facts: gateway(2) });
-    r.ok(DrainGateway { node: NodeId(2), draining: true });
+    r.ok(drain(2, true));
     r.catalog.replace_gateways(gateway(9), 77);
     let nodes: Vec<u64> = r.catalog.gateways().map(|gateway| gateway.node.0).collect();
     assert_eq!(

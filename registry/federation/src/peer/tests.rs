@@ -159,6 +159,35 @@ fn what_came_of_a_gateway_that_died_earlier_does_not_come_back() {
 }
 
 #[test]
+fn a_peer_that_was_restored_from_a_backup_takes_its_exports_back() {
+    let (c, backup) = (NodeId(3), [(1, 1), (2, 2)]);
+    let mut world = World::new();
+    for node in [A, B] {
+        world.open(node);
+        world.tell(node, &backup);
+        // what happened after the backup: many revisions, another health, one export gone and one new
+        for healthy in 3..10 {
+            world.tell(node, &[(1, healthy), (9, healthy)]);
+        }
+    }
+    assert_eq!(world.held(), [(1, 9), (9, 9)]);
+    for node in [A, B] {
+        world.imports.handle_closed(world.now, node);
+    }
+    world.pass(3);
+    // the restored gateway is another one, its clock was set back and its revisions begin anew
+    world.exporters.insert(c, Exporter::new(causeway_model::Epoch(0)));
+    world.open(c);
+    world.tell(c, &backup);
+    assert!(world.exporters[&c].position() < world.exporters[&A].position());
+    world.pass(10);
+    assert_eq!(world.digest(c).verdict, DigestVerdict::InStep);
+    assert_eq!(world.held(), backup, "nothing of the lost gateways is left");
+    world.tell(c, &[(2, 5)]);
+    assert_eq!(world.held(), [(2, 5)]);
+}
+
+#[test]
 fn two_connections_to_one_gateway_count_as_one_voice() {
     let mut world = World::new();
     world.open(A);

@@ -2,7 +2,8 @@
 
 use super::Presence;
 use crate::{Counters, Incarnation, PeerStatus, Row, WorkloadView};
-use causeway_model::{NodeId, Revision, ServiceName, WorkloadId};
+use causeway_model::{NodeId, ServiceName, WorkloadId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Presence {
@@ -57,18 +58,10 @@ impl Presence {
         self.view.services()
     }
 
-    /// The oldest revision of the trust bundles that a sidecar is at, 0 if one has not said; nothing without workloads. Of each
-    /// workload that is not gone, every row counts that a live gateway with a control connection to it vouches for, or its best
-    /// if there is none. Constant time, whatever the number of rows.
-    pub fn least_bundle(&self) -> Option<Revision> {
-        self.view.trust.least_bundle()
-    }
-
-    /// The roots that the workloads' SVIDs chain to, as the first 8 bytes of their fingerprints (zero stands for unknown), in
-    /// ascending order, and how many of the rows that [`least_bundle`](Self::least_bundle) looks at chain to each. Takes as long
-    /// as there are roots.
-    pub fn roots(&self) -> impl Iterator<Item = ([u8; 8], usize)> {
-        self.view.trust.roots()
+    /// The keys of the SVIDs that a workload has, as any gateway knows them: SHA-256 of their SubjectPublicKeyInfo. Empty when it is
+    /// gone, or nothing is known. A sidecar renews over one of its control connections, so no single gateway knows them all.
+    pub fn svid_keys(&self, workload: WorkloadId) -> BTreeSet<[u8; 32]> {
+        self.view.rows_of(workload).flat_map(|row| row.svid_keys()).copied().collect()
     }
 
     /// The rows that this gateway owns, in ascending order of the workloads.

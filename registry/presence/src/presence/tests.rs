@@ -281,26 +281,41 @@ fn a_talkative_sibling_does_not_starve_another() {
 }
 
 #[test]
-fn trust_changes_a_row_only_when_it_is_news_and_reaches_siblings_without_an_event() {
+fn the_keys_of_a_workload_are_those_that_any_gateway_knows() {
     let start = Instant::now();
     let (mut a, mut b) = (core(A, start), core(B, start));
     a.handle_peer_up(start, B);
     b.handle_peer_up(start, A);
-    let attached = Row { svid_key: [7; 32], ..row(1, &["a.b"]) };
-    a.handle_attach(start, attached.clone()).unwrap();
-    assert_eq!((a.least_bundle(), b.least_bundle()), (Some(Revision(0)), None));
+    let (w, at) = (WorkloadId(1), |key: u8| Row { svid_key: [key; 32], ..row(1, &["a.b"]) });
+    a.handle_attach(start, at(1)).unwrap();
+    b.handle_attach(start, at(1)).unwrap();
     exchange(start, &mut [&mut a, &mut b]);
     events(&mut b);
     let later = start + ms(20);
-    a.handle_trust(later, WorkloadId(1), [9; 8], Revision(4));
-    a.handle_trust(later, WorkloadId(1), [9; 8], Revision(4));
-    a.handle_trust(later, WorkloadId(2), [9; 8], Revision(4));
-    // what it registers anew says nothing of trust, and what is known stays
-    a.handle_attach(later, row(1, &["a.b"])).unwrap();
+    // it renews over its connection to a, and b hears of that without an event: nobody routes by it
+    a.handle_renewed(later, w, [2; 32]);
+    a.handle_renewed(later, w, [2; 32]);
+    a.handle_renewed(later, WorkloadId(2), [9; 32]);
     assert_eq!(a.version(), 2);
     exchange(later, &mut [&mut a, &mut b]);
-    assert_eq!((b.least_bundle(), b.roots().collect::<Vec<_>>()), (Some(Revision(4)), vec![([9; 8], 1)]));
-    assert_eq!((events(&mut b), b.get(WorkloadId(1)).unwrap().row.svid_key), (vec![], [7; 32]));
+    assert_eq!(b.get(w).unwrap().row.svid_key, [1; 32], "b's own row");
+    let keys = |core: &Presence| core.svid_keys(w).into_iter().map(|key| key[0]).collect::<Vec<u8>>();
+    assert_eq!((keys(&a), keys(&b), events(&mut b)), (vec![1, 2], vec![1, 2], vec![]));
+    // what it registers anew over the older connection brings no key back as the newest, and loses none
+    a.handle_attach(later, row(1, &["a.b"])).unwrap();
+    assert_eq!((a.version(), keys(&a)), (2, vec![1, 2]));
+    // a gateway that it attaches to afterwards knows them, when the others are gone, too
+    let mut c = core(C, start);
+    c.handle_peer_up(later, A);
+    a.handle_peer_up(later, C);
+    exchange(later, &mut [&mut a, &mut c]);
+    c.handle_attach(later, at(2)).unwrap();
+    a.handle_goodbye(later, w);
+    exchange(later, &mut [&mut a, &mut c]);
+    assert_eq!(keys(&c), [1, 2]);
+    // the newest are kept
+    (3..=7).for_each(|key| c.handle_renewed(later, w, [key; 32]));
+    assert_eq!((keys(&c), c.get(w).unwrap().row.svid_key), (vec![4, 5, 6, 7], [7; 32]));
 }
 
 fn any_change() -> impl Strategy<Value = RowChange> {

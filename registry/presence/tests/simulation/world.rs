@@ -1,9 +1,7 @@
 //! The simulated cluster: gateways, their connections, workloads, and the truth to compare with.
 
 use crate::rng::Rng;
-use causeway_model::{
-    Health, Locality, NodeId, PortSet, Protocol, Revision, ServiceName, ServicePort, WorkloadId,
-};
+use causeway_model::{Health, Locality, NodeId, PortSet, Protocol, ServiceName, ServicePort, WorkloadId};
 use causeway_presence::{
     Counters, Event, Incarnation, Message, Presence, PresenceConfig, Row, ServedService, WorkloadView,
 };
@@ -445,8 +443,7 @@ fn row(id: WorkloadId) -> Row {
         overlay: vec!["192.0.2.1:7000".parse().unwrap()],
         release: "1".into(),
         svid_key: [0; 32],
-        root: [0; 8],
-        bundle: Revision(0),
+        older_keys: Box::default(),
         seq: 0,
         attached: false,
     }

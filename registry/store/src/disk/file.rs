@@ -1,14 +1,16 @@
 //! The file on the file system: its name, mode and birth.
 
+use super::overlay::Overlay;
 use super::{Fault, LOG, STATE, check, named, put};
 use crate::StoreError;
 use crate::envelope::Kind;
 use crate::member::{DiskId, Owner};
 use causeway_model::NodeId;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, WriteTransaction};
-use std::fs::{self, File, OpenOptions, Permissions};
+use redb::{Builder, Database, StorageBackend, WriteTransaction};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,7 @@ const MODE: u32 = 0o600;
 /// What redb may keep in memory, in bytes. The catalog is in memory anyway; this is for the log that is replicated.
 const CACHE: usize = 8 << 20;
 
-pub(super) fn path_in(dir: &Path) -> PathBuf {
+pub(crate) fn path_in(dir: &Path) -> PathBuf {
     dir.join("registry.redb")
 }
 
@@ -47,12 +49,57 @@ fn open(path: &Path) -> Result<Database, Fault> {
     let metadata = file.metadata()?;
     if metadata.len() == 0 {
         // redb would make a new database of it, and this node would have forgotten its votes
-        return Err(Fault::damaged("pages", "the file is empty"));
+        return Err(empty());
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(MODE))?;
     }
     Ok(builder().create_with_backend(FileBackend::new(file)?)?)
+}
+
+/// Opens the database at `path` without changing it, and returns its size with what `read` makes of it.
+pub(super) fn look<T>(path: &Path, read: impl FnOnce(&Database) -> T) -> Result<(u64, T), StoreError> {
+    let failed = |fault: Fault| named(path, "open", fault);
+    let locked = || StoreError::Locked { path: path.to_owned() };
+    let file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StoreError::Missing { path: path.to_owned() },
+        _ => failed(error.into()),
+    })?;
+    let state = || file.metadata().and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
+    let before = state().map_err(|error| failed(error.into()))?;
+    if before.0 == 0 {
+        return Err(failed(empty()));
+    }
+    let used = || file.try_clone().is_ok_and(is_in_use);
+    if used() {
+        return Err(locked());
+    }
+    let looked = || -> Result<T, Fault> {
+        let database = builder().create_with_backend(Overlay::new(file.try_clone()?)?)?;
+        Ok(read(&database))
+    };
+    let looked = looked();
+    // what a gateway changes meanwhile looks like damage
+    if used() || state().ok() != Some(before) {
+        return Err(locked());
+    }
+    Ok((before.0, looked.map_err(failed)?))
+}
+
+/// Whether a process has the file open as its database. No lock is taken where the system can be asked.
+fn is_in_use(file: File) -> bool {
+    let probe = file.try_clone();
+    let asked =
+        FileBackend::new(file).map(|backend| backend.query_lock_range(Bound::Unbounded, Bound::Unbounded));
+    match asked {
+        Ok(Ok(used)) => used,
+        // a file system that has no locks of ranges
+        _ => probe.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+    }
+}
+
+fn empty() -> Fault {
+    Fault::damaged("pages", "the file is empty")
 }
 
 /// Makes the database beside its place, fills it and moves it there whole, so that a crash leaves none or a good one.

@@ -6,7 +6,7 @@ use crate::member::Member;
 use crate::message::{Decline, MemberChange, Request};
 use crate::propose::ProposeError;
 use crate::status::MemberStatus;
-use crate::voters::{CAUGHT_UP, Candidate, without};
+use crate::voters::{CAUGHT_UP, Candidate, choose_voters, without};
 use causeway_model::{GatewayRole, NodeId};
 use openraft::ChangeMembers;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -28,7 +28,8 @@ impl Registry {
     }
 
     /// Takes `node`, which may be dead, out of the group, as long as a majority of the voters answers. If it votes somebody
-    /// else gets its vote, see [`without`]; if it leads it hands over first. Removing a node that is no member does nothing.
+    /// else gets its vote, or the votes become as many as make an odd number; if it leads it hands over first. Removing a node
+    /// that is no member does nothing.
     ///
     /// # Errors
     /// As for [`Registry::propose`]; and nobody who has everything could vote in its place.
@@ -61,15 +62,19 @@ impl Registry {
             node,
             votes: voters.contains(&node),
             behind: behind.get(&node).copied().flatten(),
-            silent: self.inner.contacts.silent(node).filter(|_| leads && node != self.inner.node),
+            silent: self
+                .inner
+                .contacts
+                .silent(node, metrics.current_term)
+                .filter(|_| leads && node != self.inner.node),
         });
         status.collect()
     }
 
-    /// The members as candidates for a vote, as this node sees them if it leads; else nobody. What
-    /// [`crate::choose_voters`] makes of them goes to [`Registry::set_voters`].
-    pub fn candidates(&self) -> Vec<Candidate> {
-        let catalog = self.catalog();
+    /// The members as candidates for a vote, as this node sees them if it leads; else nobody. Who lives is who answers the
+    /// calls of the group: one that speaks of itself elsewhere and refuses those, because its disk is another one, does not.
+    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+        let (catalog, term) = (self.catalog(), self.term());
         let candidate = |(node, behind): (NodeId, Option<u64>)| {
             let facts = catalog.gateway(node);
             let alive = self.answers_lately(node);
@@ -82,10 +87,23 @@ impl Registry {
                 zone: facts
                     .map(|facts| format!("{}/{}", facts.locality.region, facts.locality.zone))
                     .unwrap_or_default(),
-                dead_for: self.inner.contacts.unheard(node).filter(|_| !alive),
+                dead_for: self.inner.contacts.unheard(node, term).filter(|_| !alive),
             }
         };
         self.behind().into_iter().map(candidate).collect()
+    }
+
+    /// Who should vote instead of those who do: what [`choose_voters`] makes of the members as this leader sees them. If that changes
+    /// nothing, but the leader that began a change died half-way, the same ones: until [`Registry::set_voters`] completes the change
+    /// the old voters count for everything, too, though the status shows the new ones. `None` when nothing is to be done, and on a
+    /// node that does not lead.
+    pub fn next_voters(&self) -> Option<BTreeSet<NodeId>> {
+        let candidates = self.candidates();
+        if candidates.is_empty() {
+            return None;
+        }
+        let voters = self.voters();
+        choose_voters(&voters, &candidates).or_else(|| self.is_changing_voters().then_some(voters))
     }
 
     /// On the leader, by how many entries each member is behind; else nothing.
@@ -104,7 +122,11 @@ impl Registry {
     /// Whether a member has answered this leader within the time that an election takes.
     pub(super) fn answers_lately(&self, node: NodeId) -> bool {
         let lately = |time: Duration| time <= self.inner.timing.patience();
-        node == self.inner.node || self.inner.contacts.silent(node).is_some_and(lately)
+        node == self.inner.node || self.inner.contacts.silent(node, self.term()).is_some_and(lately)
+    }
+
+    fn term(&self) -> u64 {
+        self.inner.raft.metrics().borrow().current_term
     }
 
     /// Makes a change as the leader.

@@ -17,7 +17,7 @@ use crate::raft::{Entry, Snapshot};
 use crate::snapshot::Taken;
 use causeway_model::NodeId;
 use causeway_wire::peer::Method;
-use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use std::io::Cursor;
 use std::sync::PoisonError;
 use tokio::time::Instant;
@@ -61,16 +61,18 @@ impl Registry {
         check_speaker(from, append.ballot)?;
         self.check_disk(append.disk)?;
         let entries = consecutive(&append)?;
-        self.hear(from);
         let request = AppendEntriesRequest {
             vote: append.ballot.into(),
             prev_log_id: append.previous.map(Into::into),
             entries,
             leader_commit: append.committed.map(Into::into),
         };
-        let response = self.inner.raft.append_entries(request).await;
-        let answer = |appended| AppendAnswer { disk: self.inner.disk.id(), appended };
-        response.map(|response| answer(response.into())).map_err(|_| self.stopped())
+        let response = self.inner.raft.append_entries(request).await.map_err(|_| self.stopped())?;
+        // one that was replaced and does not know it leads nobody
+        if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+            self.hear(from);
+        }
+        Ok(AppendAnswer { disk: self.inner.disk.id(), appended: response.into() })
     }
 
     async fn vote(&self, from: NodeId, ask: AskVote) -> Result<Voted, CallError> {
@@ -83,9 +85,15 @@ impl Registry {
     async fn take_chunk(&self, from: NodeId, chunk: &Chunk) -> Result<ChunkTaken, CallError> {
         check_speaker(from, chunk.ballot)?;
         self.check_disk(chunk.disk)?;
-        self.hear(from);
+        let own = self.inner.raft.metrics().borrow().vote;
+        if own > chunk.ballot.into() {
+            return Ok(ChunkTaken::Taken(own.into()));
+        }
         let record = match self.inner.incoming.lock().await.take(chunk)? {
-            Taken::More => return Ok(ChunkTaken::Taken(chunk.ballot)),
+            Taken::More => {
+                self.hear(from);
+                return Ok(ChunkTaken::Taken(chunk.ballot));
+            }
             Taken::Gap => return Ok(ChunkTaken::StartAgain),
             Taken::Whole(record) => record,
         };
@@ -98,7 +106,11 @@ impl Registry {
         }
         let snapshot = Snapshot { meta: chunk.head.clone().into(), snapshot: Box::new(Cursor::new(record)) };
         let installed = self.inner.raft.install_full_snapshot(chunk.ballot.into(), snapshot).await;
-        installed.map(|response| ChunkTaken::Taken(response.vote.into())).map_err(|_| self.stopped())
+        let vote = installed.map_err(|_| self.stopped())?.vote;
+        if vote == chunk.ballot.into() {
+            self.hear(from);
+        }
+        Ok(ChunkTaken::Taken(vote.into()))
     }
 
     /// A voter that has another database than the one its vote is bound to has forgotten what it acknowledged.

@@ -4,7 +4,7 @@ use super::mesh::{Mesh, init, set_port};
 use crate::disk::{Disk, LOG, STATE};
 use crate::envelope::{Kind, seal};
 use crate::member::{DiskId, Owner};
-use crate::{StoreConfig, StoreError};
+use crate::{StoreConfig, StoreError, examine};
 use causeway_model::NodeId;
 use redb::{Database, ReadableTable};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A database with a few changes, closed.
-async fn written() -> (TempDir, PathBuf) {
+pub(super) async fn written() -> (TempDir, PathBuf) {
     let (dir, mesh) = (tempfile::tempdir().unwrap(), Arc::new(Mesh::default()));
     let config =
         StoreConfig { snapshot_every: 8, keep_entries: 2, ..StoreConfig::new(dir.path(), NodeId(1)) };
@@ -61,13 +61,18 @@ async fn rows(disk: &Arc<Disk>) -> Rows {
 async fn refused_or_whole(dir: &Path, bytes: &[u8], whole: &Rows, what: &str) -> bool {
     let path = dir.join("registry.redb");
     std::fs::write(&path, bytes).unwrap();
+    // whoever examines the file first is told the same, and leaves it as it is
+    let report = examine(dir);
+    assert!(std::fs::read(&path).unwrap() == bytes, "{what}: it was changed");
     match Disk::open(dir, NodeId(1)).await {
         Err(error) => {
             assert_eq!(error.reason(), "corrupt", "{what}: {error}");
             assert_named(&error, &path);
+            assert_eq!(report.faults.first(), Some(&error), "{what}");
             true
         }
         Ok(disk) => {
+            assert_eq!(report.faults, [], "{what}");
             assert_eq!(rows(&disk).await, *whole, "{what}");
             disk.close().await.unwrap();
             false
@@ -126,7 +131,7 @@ async fn a_file_that_is_no_database_is_refused() {
 }
 
 /// Changes a row behind the store's back, pages and their checksums being right.
-fn with_database(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn with_database(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
     let database = Database::open(path).unwrap();
     let transaction = database.begin_write().unwrap();
     change(&transaction);

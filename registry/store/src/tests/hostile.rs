@@ -4,7 +4,7 @@ use super::mesh::{Mesh, init, set_port};
 use crate::envelope::{Kind, seal};
 use crate::format::{Ballot, EntryId, LogEntry};
 use crate::member::DiskId;
-use crate::message::{Append, AskVote, Chunk, encode};
+use crate::message::{Append, AppendAnswer, Appended, AskVote, Chunk, ChunkTaken, decode, encode};
 use crate::raft::{Entry, LogId, SnapshotMeta};
 use crate::{CallError, Registry};
 use bytes::Bytes;
@@ -97,6 +97,43 @@ async fn a_snapshot_that_is_none_does_not_end_the_node() {
     assert_eq!(refusal(&registry, 2, Method::Snapshot, encode(&chunk).unwrap()).await, "bad-snapshot");
     assert_eq!(*registry.failure().borrow(), None);
     assert_eq!(registry.propose(set_port(5)).await.unwrap().outcome, causeway_catalog::Outcome::Done);
+    mesh.stop(1).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_was_replaced_is_not_heard() {
+    let (_dir, mesh, registry) = node().await;
+    let stale = Ballot { term: 0, ..ballot(2) };
+    let append = |ballot| {
+        let append = Append { disk: None, ballot, previous: None, committed: None, entries: vec![] };
+        encode(&append).unwrap()
+    };
+    let chunk = |ballot, done| {
+        let (head, data) = ((&SnapshotMeta::default()).into(), Bytes::from_static(b"the beginning of one"));
+        encode(&Chunk { disk: None, ballot, head, offset: 0, data, done }).unwrap()
+    };
+    let call = async |method, body| registry.handle_call(NodeId(2), method, body).await.unwrap();
+    let appended = decode::<AppendAnswer>(&call(Method::Append, append(stale)).await).unwrap().appended;
+    let Appended::HigherVote(own) = appended else { panic!("{appended:?}") };
+    for done in [false, true] {
+        let taken = decode::<ChunkTaken>(&call(Method::Snapshot, chunk(stale, done)).await).unwrap();
+        assert_eq!(taken, ChunkTaken::Taken(own), "it is told of the vote");
+    }
+    assert!(!registry.heard_lately(NodeId(2)));
+    assert_eq!(registry.status().leader, Some(NodeId(1)));
+
+    // one of a newer term is heard, by each of its words
+    let newer = Ballot { term: own.term + 1, ..ballot(2) };
+    let taken = decode::<ChunkTaken>(&call(Method::Snapshot, chunk(newer, false)).await).unwrap();
+    assert_eq!(taken, ChunkTaken::Taken(newer));
+    assert!(registry.heard_lately(NodeId(2)));
+    mesh.stop(1).await;
+
+    let (_dir, mesh, registry) = node().await;
+    let appended = registry.handle_call(NodeId(2), Method::Append, append(newer)).await.unwrap();
+    let appended = decode::<AppendAnswer>(&appended).unwrap().appended;
+    assert!(!matches!(appended, Appended::HigherVote(_)), "{appended:?}");
+    assert!(registry.heard_lately(NodeId(2)));
     mesh.stop(1).await;
 }
 

@@ -9,7 +9,7 @@ use causeway_model::*;
 use causeway_wire::codec::to_vec_unlimited;
 use causeway_wire::peer::Method;
 use futures_util::future::join_all;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -149,7 +149,7 @@ pub(super) fn admit(node: u64, role: GatewayRole) -> Command {
 
 /// The first command that not every release knows.
 pub(super) fn later_command() -> Command {
-    command(DrainGateway { node: NodeId(1), draining: false })
+    command(DrainGateway { node: NodeId(1), draining: false, ready: BTreeSet::new() })
 }
 
 fn gateway(port: u16) -> GatewayFacts {

@@ -1,7 +1,8 @@
 //! Several voters: who they are, and how that changes.
 
 use super::mesh::{Cut, Mesh, SOON, admit, init, port, set_port, until};
-use crate::{Registry, RegistryRole, StoreConfig, choose_voters};
+use crate::voters::choose_voters;
+use crate::{Registry, RegistryRole, StoreConfig};
 use causeway_model::{GatewayRole, NodeId, Revision};
 use std::collections::BTreeSet;
 use std::sync::Arc;

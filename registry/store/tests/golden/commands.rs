@@ -6,7 +6,7 @@ use causeway_model::*;
 
 /// Commands with the names of their files.
 pub(crate) fn all() -> Vec<(&'static str, Command)> {
-    let bodies = [cluster(), tokens(), services(), links(), trust(), endings()].concat();
+    let bodies = [cluster(), tokens(), services(), links(), trust(), guarded(), endings()].concat();
     let command = |(n, (name, body))| {
         (name, Command { at: 1_700_000_000 + n, by: "spiffe://iad.mesh/ns/ops/sa/admin".into(), body })
     };
@@ -33,8 +33,11 @@ fn cluster() -> Vec<Named> {
         ("add-gateway", AddGateway { facts: gateway(2, GatewayRole::Forwarder) }.into()),
         ("update-gateway", UpdateGateway { facts: moved }.into()),
         // refused: there is no such gateway
-        ("remove-gateway", RemoveGateway { node: NodeId(u64::MAX) }.into()),
-        ("drain-gateway", DrainGateway { node: NodeId(2), draining: true }.into()),
+        ("remove-gateway", RemoveGateway { node: NodeId(u64::MAX), revoked_until: 1_700_086_400 }.into()),
+        (
+            "drain-gateway",
+            DrainGateway { node: NodeId(2), draining: true, ready: [NodeId(1), NodeId(2)].into() }.into(),
+        ),
         ("rotate-keys", rotate(2).into()),
         ("rotate-keys-cid-only", RotateKeys { probe: None, ..rotate(3) }.into()),
         ("drop-keys", DropKeys { cid: [Epoch(1), Epoch(2)].into(), probe: [Epoch(1)].into() }.into()),
@@ -136,7 +139,8 @@ fn trust() -> Vec<Named> {
         keep_secs: 90_000,
     };
     let identity = RevokedSubject::Identity(identity());
-    let revoke = |subject: &RevokedSubject| Revoke { subject: subject.clone(), ends_at: 1_700_086_400 };
+    let revoke =
+        |subject: &RevokedSubject| Revoke { subjects: [subject.clone()].into(), ends_at: 1_700_086_400 };
     vec![
         ("stage-root", stage(0x40).into()),
         ("confirm-roots", ConfirmRoots { cluster: parsed("phx"), revision: Revision(20) }.into()),
@@ -145,6 +149,28 @@ fn trust() -> Vec<Named> {
         ("revoke-identity", revoke(&identity).into()),
         ("revoke-key", revoke(&RevokedSubject::Key([7; 32])).into()),
         ("reinstate", Reinstate { subject: identity }.into()),
+    ]
+}
+
+/// Changes of what still is what it was; of the exports they are refused.
+fn guarded() -> Vec<Named> {
+    let guarded = |name, was, change: Change| (name, ChangeIf { was, change }.into());
+    let intent = LinkIntent {
+        merge_namespaces: MergeRule::All,
+        stale: StalePolicy::EjectAfter { seconds: 70_000 },
+        transit: true,
+        paused: true,
+    };
+    let export = Export { service: parsed("old.shop"), handle: ServiceHandle(7), to: ExportTo::All };
+    let unexport = Unexport { service: parsed("web.shop"), from: None };
+    let declare = DeclarePorts { service: parsed("web.shop"), ports: ports() };
+    let resume = PauseLink { cluster: parsed("phx"), paused: false };
+    vec![
+        guarded("change-if-link-paused", Witness::Link(Some(intent)), resume.into()),
+        guarded("change-if-link-policy", Witness::Link(None), policy(StalePolicy::Fence).into()),
+        guarded("change-if-service", Witness::Service(Some(ports())), declare.into()),
+        guarded("change-if-exported", Witness::Export(Some(ExportTo::All)), export.into()),
+        guarded("change-if-unexported", Witness::Export(None), unexport.into()),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use crate::folder::Sample;
 use crate::nouns::*;
-use causeway_model::{Health, Revision, WorkloadId};
+use causeway_model::{Health, WorkloadId};
 use causeway_presence::{Incarnation, Message, Row, RowChange, ServedService, TableDigest};
 use causeway_wire::codec;
 use std::sync::Arc;
@@ -65,8 +65,7 @@ fn row(seq: u64) -> Row {
         overlay: vec!["192.0.2.1:7000".parse().unwrap(), "[2001:db8::1]:7000".parse().unwrap()],
         release: "0.1.0".into(),
         svid_key: [5; 32],
-        root: [6; 8],
-        bundle: Revision(300),
+        older_keys: Box::new([[6; 32]]),
         seq,
         attached: true,
     }
@@ -77,7 +76,7 @@ fn the_size_of_a_row_on_the_wire_is_never_underestimated() {
     let empty = Row { services: Vec::new(), overlay: Vec::new(), ..row(0) };
     let full = Row {
         workload: WorkloadId(u64::MAX),
-        bundle: Revision(u64::MAX),
+        older_keys: vec![[7; 32]; Row::MAX_OLDER_KEYS].into(),
         weight: u16::MAX,
         overlay: vec!["[ffff::ffff]:65535".parse().unwrap(); Row::MAX_OVERLAY],
         ..row(u64::MAX)

@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::figures::Figures;
 use crate::{memory, process};
-use causeway_model::{Health, Locality, NodeId, PortSet, Protocol, Revision, ServicePort, WorkloadId};
+use causeway_model::{Health, Locality, NodeId, PortSet, Protocol, ServicePort, WorkloadId};
 use causeway_presence::{Incarnation, Message, Presence, PresenceConfig, Row, RowChange, ServedService};
 use causeway_wire::codec::{from_slice, to_vec};
 use std::time::{Duration, Instant};
@@ -29,8 +29,7 @@ fn row(number: u64, weight: u16) -> Row {
         overlay: vec!["192.0.2.1:7000".parse().unwrap()],
         release: "0.1.0".into(),
         svid_key: [7; 32],
-        root: [9; 8],
-        bundle: Revision(12),
+        older_keys: Box::default(),
         seq: 0,
         attached: true,
     }

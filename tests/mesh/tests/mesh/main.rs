@@ -9,6 +9,7 @@
 
 mod backups;
 mod calls;
+mod checks;
 mod damage;
 mod forwarders;
 mod gateways;
@@ -28,4 +29,5 @@ mod starts;
 mod streams;
 mod tokens;
 mod traffic;
+mod transit;
 mod wan;

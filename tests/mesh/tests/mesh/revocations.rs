@@ -100,6 +100,46 @@ fn a_revoked_workload_and_a_revoked_identity_are_cut_off_in_both_clusters() {
     assert!(said.contains("revoked"), "{said}");
 }
 
+/// Both the connection that it made with its first certificate and the certificate that it renewed to end, though each gateway has
+/// seen a part of that alone, and nobody waits for a lease.
+#[test]
+fn a_workload_that_renewed_is_revoked_with_all_that_it_has() {
+    let mesh = Mesh::new("revoke-renewed");
+    let iad = mesh.cluster("iad").gateways(2).start();
+    let (service, told) = mourning();
+    let token = mesh.ok(&["token", "create", "--service", "payments.shop:80", "--context", "iad"]);
+    let mut pay = mesh.sidecar(&iad, "pay").token(&token).serve("payments.shop:80", service.addr()).start();
+    let web = mesh.sidecar(&iad, "web").listen("payments.shop:80").start();
+    let addr = web.addr("payments.shop:80");
+    wait_until(SOON, "the client calls", || echoes(addr));
+    told.recv_timeout(SOON).unwrap();
+    let open = echoing(addr);
+    let first = Stolen::from_sidecar(&pay.state_dir);
+    mesh.ok(&["ca", "rotate", "--keep", "1h", "--context", "iad"]);
+    let renewed = || Stolen::from_sidecar(&pay.state_dir);
+    wait_until(SOON * 2, "it has renewed", || {
+        renewed().svid.current().key_hash() != first.svid.current().key_hash()
+    });
+    let second = renewed();
+
+    let workload = id(&mesh, "iad", "payments");
+    let said = mesh.ok(&["revoke", "--workload", &workload, "--context", "iad"]);
+    let revoked = Instant::now();
+    assert_eq!(said.matches("key:").count(), 2, "{said}");
+    let here = |at: &str| mesh.json(&["workloads", "--context", at]).to_string().contains(&workload);
+    for at in ["iad", "iad-2"] {
+        wait_until(SOON, "it is in no answer any more", || !here(at));
+    }
+    assert!(revoked.elapsed() < Duration::from_secs(2), "{:?}", revoked.elapsed());
+    ends_soon("the server that had renewed is revoked", revoked, &open, &told);
+    let said = verdict(iad.gateways[0].overlay(), &second);
+    assert!(said.contains("revoked"), "{said}");
+    // its token names a root that signs no more: it ends and says why
+    let exit = pay.process.wait_exit(SOON);
+    assert!(exit.code().is_some_and(|code| code != 0), "{exit}");
+    assert!(pay.process.tail().contains("SVID was revoked"), "{}", pay.process.tail());
+}
+
 /// A start with the old certificate and the old token is refused, and says why.
 #[track_caller]
 fn refused_start(web: &mut Sidecar) {

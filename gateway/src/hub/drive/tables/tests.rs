@@ -39,8 +39,7 @@ fn row(workload: u64, served: u8, healthy: bool) -> Row {
         overlay: Vec::new(),
         release: "0.1.0".into(),
         svid_key: [0; 32],
-        root: [0; 8],
-        bundle: Revision(0),
+        older_keys: Box::default(),
         seq: 0,
         attached: true,
     }

@@ -57,7 +57,7 @@ impl Phx {
     }
 
     fn ear<'h>(&'h self, iad: &'h Fixture) -> (Ear<'h>, Voice<'h>) {
-        (Ear::new(&iad.hub, &self.peer, false), Voice::new(&iad.hub, &self.peer, None, Instant::now()))
+        (Ear::new(&iad.hub, &self.peer, false, None), Voice::new(&iad.hub, &self.peer, None, Instant::now()))
     }
 
     fn writes(&self, iad: &Fixture) -> usize {

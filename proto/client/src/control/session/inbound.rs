@@ -3,6 +3,7 @@
 use super::{Dialogue, Event, Picture};
 use crate::exchange::Fault;
 use crate::refusal::{Verdict, registration};
+use crate::trust::Telling;
 use causeway_transport::FrameReader;
 use causeway_wire::CloseCode;
 use causeway_wire::ctl::{ExportedTo, ToSidecar};
@@ -18,11 +19,14 @@ pub(super) struct Inbound {
     registered: bool,
     /// What was said of exports before the registration stood.
     early: Option<ExportedTo>,
+    /// The trust bundles that were told and do not count yet.
+    telling: Telling,
 }
 
 impl Inbound {
     pub(super) fn new(reader: FrameReader, picture: Arc<Picture>, dialogue: Arc<Dialogue>) -> Self {
-        Self { reader, picture, dialogue, verdict: Verdict::default(), registered: false, early: None }
+        let (verdict, telling) = (Verdict::default(), Telling::default());
+        Self { reader, picture, dialogue, verdict, registered: false, early: None, telling }
     }
 
     /// Takes messages until the stream ends, and says why it did.
@@ -60,6 +64,16 @@ impl Inbound {
             }
             ToSidecar::Refused(refusal) => self.refused(refusal).await,
             ToSidecar::Draining(_) => self.dialogue.tell(Event::Draining).await,
+            ToSidecar::Bundle(told) => {
+                if !self.telling.tell(told.bundle) {
+                    self.picture.refuse();
+                }
+            }
+            ToSidecar::Bundles(told) => {
+                if !self.picture.learn_bundles(&told, &mut self.telling) {
+                    tracing::debug!(gateway = %self.dialogue.node, "trust bundles that break a rule were dropped");
+                }
+            }
             // the gateway does not know yet what this workload serves
             ToSidecar::ExportedTo(told) if !self.registered => self.early = Some(told),
             other => self.learn(other),

@@ -4,10 +4,9 @@ use super::super::registration::{Registration, Update};
 use super::{Dialogue, Picture, Request};
 use crate::exchange::Fault;
 use crate::refusal::{Gravity, registration};
-use causeway_model::Epoch;
 use causeway_transport::{FrameError, FrameWriter};
 use causeway_wire::Message;
-use causeway_wire::ctl::{EpochsInUse, Goodbye, Renew, Subscribe, ToGateway, TrustReport, WatchInstances};
+use causeway_wire::ctl::{Goodbye, Renew, Subscribe, ToGateway, TrustReport, WatchInstances};
 use causeway_wire::view::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +43,6 @@ pub(super) struct Outbound {
     registration: watch::Receiver<Registration>,
     services: watch::Receiver<u64>,
     instances: watch::Receiver<u64>,
-    epochs: watch::Receiver<Vec<Epoch>>,
     trust: watch::Receiver<TrustReport>,
     answered: watch::Receiver<Option<Result<(), Refusal>>>,
     /// What the gateway was told last.
@@ -72,7 +70,6 @@ impl Outbound {
             registration,
             services: picture.views.version(),
             instances: picture.watches.version(),
-            epochs: picture.epochs.subscribe(),
             trust: picture.own.report(),
             answered: dialogue.registered.subscribe(),
             register_at: None,
@@ -96,7 +93,6 @@ impl Outbound {
         self.register().await?;
         self.subscribe().await?;
         self.watch().await?;
-        self.use_epochs().await?;
         self.report_trust().await?;
         loop {
             let register_at = self.register_at;
@@ -111,7 +107,6 @@ impl Outbound {
                     tokio::time::sleep_until(self.last_instances + PACE).await;
                     self.watch().await?;
                 }
-                _ = self.epochs.changed() => self.use_epochs().await?,
                 _ = self.trust.changed() => self.report_trust().await?,
                 _ = self.answered.changed() => self.plan_again(),
                 Some(request) = self.requests.recv() => self.ask(request).await?,
@@ -185,11 +180,6 @@ impl Outbound {
         self.last_instances = Instant::now();
         let instances = self.picture.watches.instances();
         self.say(WatchInstances { instances }).await
-    }
-
-    async fn use_epochs(&mut self) -> Result<(), FrameError> {
-        let epochs = self.epochs.borrow_and_update().clone();
-        if epochs.is_empty() { Ok(()) } else { self.say(EpochsInUse { epochs }).await }
     }
 
     async fn report_trust(&mut self) -> Result<(), FrameError> {

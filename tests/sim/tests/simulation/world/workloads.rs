@@ -5,7 +5,7 @@ use super::{Addr, World, facts};
 use crate::coverage::Sometimes;
 use crate::invariants::reattached::{CALM, GRACE};
 use crate::sabotage::Sabotage;
-use causeway_model::{Health, Locality, Revision, WorkloadId};
+use causeway_model::{Health, Locality, WorkloadId};
 use causeway_presence::{Row, ServedService};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -65,8 +65,7 @@ impl World {
             overlay: vec!["192.0.2.1:7000".parse().unwrap()],
             release: "1".into(),
             svid_key: [0; 32],
-            root: [0; 8],
-            bundle: Revision(0),
+            older_keys: Box::default(),
             seq: 0,
             attached: false,
         };
