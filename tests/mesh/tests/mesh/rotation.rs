@@ -3,8 +3,10 @@
 use crate::traffic::Traffic;
 use causeway_test_mesh::{Cluster, Mesh, SOON, Service, get, wait_until};
 
-/// Requests in a second in each direction.
+/// Requests in a second in each direction: what two cores do with binaries that are not optimised, and beside other tests.
 const RATE: u32 = 150;
+/// The same with `CAUSEWAY_SLOW=1`, for optimised binaries on a machine that does nothing else: 2,000 in all.
+const FULL_RATE: u32 = 1_000;
 
 fn roots(mesh: &Mesh, at: &str) -> Vec<String> {
     let ca = mesh.json(&["ca", "show", "--context", at]);
@@ -18,6 +20,8 @@ fn roots(mesh: &Mesh, at: &str) -> Vec<String> {
 
 #[test]
 fn roots_are_replaced_under_load_and_nobody_notices() {
+    let slow = std::env::var("CAUSEWAY_SLOW").as_deref() == Ok("1");
+    let rate = if slow { FULL_RATE } else { RATE };
     let mesh = Mesh::new("ca-rotate");
     let (mut iad, mut phx) = (mesh.cluster("iad").gateways(2).start(), mesh.cluster("phx").start());
     mesh.link(&iad, &phx);
@@ -31,7 +35,9 @@ fn roots_are_replaced_under_load_and_nobody_notices() {
         mesh.wait_offer(at, service, from, 1);
     }
     let traffic =
-        [web.addr("payments.shop:80"), pay.addr("orders.shop:80")].map(|addr| Traffic::paced(addr, RATE));
+        [web.addr("payments.shop:80"), pay.addr("orders.shop:80")].map(|addr| Traffic::paced(addr, rate));
+    // while the link is made one cluster may call before the other one has it
+    let before = failed_handshakes(&iad, &phx);
     let began = std::time::Instant::now();
     for at in ["iad", "phx"] {
         let before = roots(&mesh, at);
@@ -41,7 +47,12 @@ fn roots_are_replaced_under_load_and_nobody_notices() {
         println!("{at} has another root after {:?} in all", began.elapsed());
     }
     let done: u64 = traffic.iter().map(Traffic::done).sum();
-    println!("{done} requests in {:?}", began.elapsed());
+    let reached = done as f64 / began.elapsed().as_secs_f64();
+    println!("{done} requests in {:?}: {reached:.0} a second", began.elapsed());
+    assert!(
+        !slow || reached > 0.95 * f64::from(2 * rate),
+        "{reached:.0} requests a second are not what was asked for"
+    );
     traffic.iter().for_each(|traffic| traffic.go_on(30));
 
     // who joins now knows only the new roots
@@ -50,15 +61,20 @@ fn roots_are_replaced_under_load_and_nobody_notices() {
         get(new.addr("payments.shop:80"), "/").is_ok_and(|answer| answer.text() == "payments")
     });
     traffic.into_iter().for_each(Traffic::end_well);
-    for gateway in iad.gateways.iter_mut().chain(&mut phx.gateways) {
-        gateway.process.assert_running();
-        let log = gateway.process.log();
-        let failed: Vec<&str> = log.lines().filter(|line| line.contains("a handshake failed")).collect();
-        assert!(failed.is_empty(), "{}: {failed:#?}", gateway.process.name());
-    }
+    assert_eq!(failed_handshakes(&iad, &phx), before);
+    iad.gateways.iter_mut().chain(&mut phx.gateways).for_each(|gateway| gateway.process.assert_running());
     web.process.assert_running();
     pay.process.assert_running();
     restarted(&mesh, &mut iad);
+}
+
+fn failed_handshakes(iad: &Cluster, phx: &Cluster) -> Vec<String> {
+    let said = iad.gateways.iter().chain(&phx.gateways).flat_map(|gateway| {
+        let (name, log) = (gateway.process.name().to_owned(), gateway.process.log());
+        let failed = log.lines().filter(|line| line.contains("a handshake failed")).map(str::to_owned);
+        failed.map(|line| format!("{name}: {line}")).collect::<Vec<_>>()
+    });
+    said.collect()
 }
 
 /// Gateways that start again come up with what they have on disk, and so does a whole cluster.
