@@ -1,10 +1,11 @@
-//! Whether the peers of live connections are still believed.
+//! Whether the peers of live connections are still believed, and this side by them.
 //!
 //! A handshake judges a peer once, and a connection may live for days. So what each peer is believed on is kept, and judged
 //! again whenever the trust bundles change, by one task for all connections. An SVID that expires, and a root that is dropped
-//! at the end of a rotation, end no connection; a revocation and a removed link do.
+//! at the end of a rotation, end no connection; a revocation and a removed link do. A revocation of this side's own SVID does,
+//! too: the peers leave, and their goodbye may not arrive, because a workload that is revoked is delivered nothing.
 
-use causeway_identity::{BundleStore, Standing, VerifyError};
+use causeway_identity::{BundleStore, Standing, SvidSource, VerifyError};
 use causeway_transport::{Connection, close, peer_chain};
 use causeway_wire::CloseCode;
 use rustc_hash::FxHashMap;
@@ -41,10 +42,20 @@ impl Ending {
 struct Live {
     connection: Connection,
     standing: Standing,
+    /// What the peer believes this side on.
+    own: Option<Standing>,
     ending: OnceLock<Ending>,
 }
 
 impl Live {
+    /// How the connection is to end by what `bundles` say now; `None` if it goes on.
+    fn judge(&self, bundles: &BundleStore) -> Option<Ending> {
+        let peer = bundles.judge(&self.standing).err().and_then(|error| Ending::of(&error));
+        let own = || bundles.judge(self.own.as_ref()?).err().and_then(|error| Ending::of(&error));
+        // whether this side's own cluster is known at the moment is nobody else's matter
+        peer.or_else(|| own().filter(|ending| ending.code == CloseCode::Revoked))
+    }
+
     fn end(&self, ending: Ending) {
         // the first cause is what the peer hears
         if self.ending.set(ending).is_ok()
@@ -71,12 +82,14 @@ impl Table {
 #[derive(Clone)]
 pub(crate) struct Trust {
     bundles: BundleStore,
+    svid: SvidSource,
     table: Arc<Table>,
 }
 
 impl Trust {
-    pub(crate) fn new(bundles: BundleStore) -> Self {
-        Self { bundles, table: Arc::default() }
+    /// `svid` is what this side shows its peers.
+    pub(crate) fn new(bundles: BundleStore, svid: SvidSource) -> Self {
+        Self { bundles, svid, table: Arc::default() }
     }
 
     /// Watches a connection whose handshake succeeded, until the guard is dropped.
@@ -89,12 +102,13 @@ impl Trust {
             Ending::of(&error).unwrap_or_else(other)
         };
         let standing = self.bundles.standing(&peer_chain(connection).unwrap_or_default()).map_err(refused)?;
-        let live = Arc::new(Live { connection: connection.clone(), standing, ending: OnceLock::new() });
+        let own = self.bundles.standing(self.svid.current().chain()).ok();
+        let live = Arc::new(Live { connection: connection.clone(), standing, own, ending: OnceLock::new() });
         let key = self.table.next.fetch_add(1, Relaxed);
         self.table.lock().insert(key, Arc::clone(&live));
         let watched = Watched { table: Arc::clone(&self.table), key, live };
         // what changed before it was in the table is seen here, what changes later by the task
-        match self.bundles.judge(&watched.live.standing).err().and_then(|error| Ending::of(&error)) {
+        match watched.live.judge(&self.bundles) {
             None => Ok(watched),
             Some(ending) => Err(ending),
         }
@@ -119,10 +133,9 @@ impl Trust {
         // a copy, so that connections can come and go meanwhile
         let all: Vec<Arc<Live>> = self.table.lock().values().cloned().collect();
         for live in all {
-            let Err(error) = self.bundles.judge(&live.standing) else { continue };
-            if let Some(ending) = Ending::of(&error) {
+            if let Some(ending) = live.judge(&self.bundles) {
                 let (identity, reason) = (live.standing.id(), ending.code.reason());
-                tracing::info!(%identity, reason, cause = ending.text, "a peer is not believed any more, its connection ends");
+                tracing::info!(peer = %identity, reason, cause = ending.text, "a connection ends: one side is not to be believed any more");
                 live.end(ending);
             }
         }

@@ -67,7 +67,7 @@ impl Parts<'_> {
             direct: self.direct.clone(),
             svid: self.control.svid(),
             bundles: self.control.bundles(),
-            trust: Trust::new(self.control.bundles()),
+            trust: Trust::new(self.control.bundles(), self.control.svid()),
             directs: Directs::new(instance, self.overlay.clone()),
             discovery: Arc::clone(discovered) as _,
         }

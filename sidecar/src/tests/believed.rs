@@ -78,6 +78,18 @@ async fn a_server_that_is_revoked_is_left_at_once_and_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_whose_own_svid_is_revoked_ends_what_it_has_itself() {
+    let (listener, addr) = application().await;
+    let pair = pair(addr).await;
+    let (mut client, mut server) = connected(&listener, pair.listen).await;
+    // its peer does not know yet, or nothing that it says arrives
+    pair.server.bundles().set(pair.cluster.bundle(&[pair.cluster.id("pay")])).unwrap();
+    is_reset(&mut server).await;
+    is_reset(&mut client).await;
+    pair.server.ended(Inbound, CloseCode::Revoked.reason(), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_root_that_is_dropped_ends_no_connection() {
     let (listener, addr) = application().await;
     let pair = pair(addr).await;
