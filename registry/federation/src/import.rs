@@ -39,7 +39,7 @@ const MAX_FRUITLESS: u32 = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestVerdict {
     /// It is what the speaker has, as far as the cap lets us hold it: the first time on a connection send `HaveExports` with the
-    /// position in the digest.
+    /// position in the digest, which the speaker may not know.
     InStep,
     /// It differs: send `SendSnapshot`.
     Ask,
@@ -66,6 +66,8 @@ pub(crate) struct Importer {
     asked: Option<Instant>,
     /// A snapshot was asked for then, and nothing of it has come.
     awaited: Option<Instant>,
+    /// When the copy of another gateway took the place of this one.
+    adopted: Option<Instant>,
     fruitless: u32,
 }
 
@@ -80,6 +82,7 @@ impl Importer {
             assembly: None,
             asked: None,
             awaited: None,
+            adopted: None,
             fruitless: 0,
         }
     }
@@ -234,6 +237,21 @@ impl Importer {
         (whole && self.table.digest() == (digest.count, digest.digest)).then_some(&self.table)
     }
 
+    /// The copy is what `digest` adds up to: the speaker counts anew, or something was changed and changed back.
+    pub(crate) fn renumber(&mut self, now: Instant, digest: &ExportsDigest) {
+        self.assembly = None;
+        self.asked = None;
+        self.awaited = None;
+        self.fruitless = 0;
+        self.have = Some((digest.epoch, digest.revision));
+        self.confirmed = Some(now);
+    }
+
+    /// Whether it is time to look at another gateway's copy: to take that over is much more work than to say a digest.
+    pub(crate) fn may_adopt(&self, now: Instant) -> bool {
+        self.adopted.is_none_or(|at| now.saturating_duration_since(at) >= ASK_AGAIN)
+    }
+
     /// The copy is `table` now, which is what `digest` adds up to.
     pub(crate) fn adopt(
         &mut self,
@@ -242,12 +260,8 @@ impl Importer {
         table: Table,
         event: u64,
     ) -> CopyChange {
-        self.assembly = None;
-        self.asked = None;
-        self.awaited = None;
-        self.fruitless = 0;
-        self.have = Some((digest.epoch, digest.revision));
-        self.confirmed = Some(now);
+        self.renumber(now, digest);
+        self.adopted = Some(now);
         self.table.adopt(table, event)
     }
 

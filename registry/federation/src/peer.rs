@@ -27,6 +27,9 @@ pub const MAX_PEER_NODES: usize = 16;
 pub struct PeerDigest {
     /// Whether to ask for a snapshot on the connection that the digest came over.
     pub verdict: DigestVerdict,
+    /// Whether what the speaker has was here already, from before it restarted or from another gateway of its cluster: send
+    /// `HaveExports` with the position in the digest.
+    pub adopted: bool,
     /// What changed by it.
     pub change: ImportChange,
 }

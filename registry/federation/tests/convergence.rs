@@ -239,7 +239,9 @@ impl World {
                         self.learn(told.change.changed);
                         self.verdicts.insert(node, told.verdict);
                         let in_step = told.verdict == DigestVerdict::InStep;
-                        if in_step && !std::mem::replace(&mut self.connections[index].have_said, true) {
+                        let first =
+                            in_step && !std::mem::replace(&mut self.connections[index].have_said, true);
+                        if first || told.adopted {
                             self.send(index, Frame::Have((digest.epoch, digest.revision)));
                         }
                         told.verdict == DigestVerdict::Ask

@@ -84,9 +84,7 @@ impl<'h> Ear<'h> {
             LinkMessage::Exports(exports) => self.exports(now, exports, voice)?,
             LinkMessage::Digest(digest) => self.digest(now, &digest, voice),
             LinkMessage::SendSnapshot(_) => voice.peer_asks(),
-            LinkMessage::HaveExports(HaveExports { epoch, revision }) => {
-                voice.peer_has(now, (epoch, revision))
-            }
+            LinkMessage::HaveExports(HaveExports { epoch, revision }) => voice.peer_has((epoch, revision)),
             LinkMessage::UseServices(UseServices { handles }) => {
                 bound("services in use", handles.len(), MAX_USED)?;
                 voice.peer_uses(handles);
@@ -219,12 +217,14 @@ impl<'h> Ear<'h> {
         let room = self.hub.fetching(now) < MAX_FETCHED;
         let verdict = self.with_peer(|known| {
             let judged = known.imports.handle_digest(now, node, digest, room);
-            (judged.verdict, judged.change)
+            ((judged.verdict, judged.adopted), judged.change)
         });
         match verdict {
-            Some(DigestVerdict::Ask) => voice.ask_snapshot(),
-            Some(DigestVerdict::InStep) => voice.have_exports((digest.epoch, digest.revision)),
-            Some(DigestVerdict::Wait) | None => {}
+            Some((DigestVerdict::Ask, _)) => voice.ask_snapshot(),
+            Some((DigestVerdict::InStep, adopted)) => {
+                voice.have_exports((digest.epoch, digest.revision), adopted);
+            }
+            Some((DigestVerdict::Wait, _)) | None => {}
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) struct Voice<'h> {
     hub: &'h Hub,
     peer: &'h PeerGateway,
     cursor: ExportCursor,
-    /// The peer asked for all exports, and nobody looked whether it is time for them.
+    /// The peer asked for all exports or said what it has, and nobody looked whether something is to be told now.
     asked: bool,
     /// Frames of exports that are cut already.
     frames: VecDeque<LinkMessage>,
@@ -70,7 +70,7 @@ pub(super) struct Voice<'h> {
     ask: bool,
     /// The peer is to be told that its exports are here up to this position.
     have: Option<(Epoch, Revision)>,
-    /// That was said: it needs to know once, and follows what it tells from then on.
+    /// That was said: it needs to know once, and again when something came from elsewhere.
     have_said: bool,
     /// The peer's facts that everybody here has taken, until it is told.
     taken: Option<Revision>,
@@ -190,9 +190,9 @@ impl<'h> Voice<'h> {
     }
 
     /// What it told a digest of is what the peer has.
-    pub(super) fn peer_has(&mut self, now: Instant, at: (Epoch, Revision)) {
-        self.cursor.handle_have(at);
-        self.exports.ask_now(now);
+    pub(super) fn peer_has(&mut self, at: (Epoch, Revision)) {
+        // to look what leads on from there is little work; to look what the exports are has a pace of its own
+        self.asked |= self.cursor.handle_have(at);
     }
 
     /// Everybody here trusts whom the peer said at `revision`.
@@ -206,8 +206,8 @@ impl<'h> Voice<'h> {
     }
 
     /// Our copy of the peer's exports is what it has at `at`, wherever it came from.
-    pub(super) fn have_exports(&mut self, at: (Epoch, Revision)) {
-        if !std::mem::replace(&mut self.have_said, true) {
+    pub(super) fn have_exports(&mut self, at: (Epoch, Revision), anew: bool) {
+        if !std::mem::replace(&mut self.have_said, true) || anew {
             self.have = Some(at);
         }
     }
@@ -243,6 +243,12 @@ impl<'h> Voice<'h> {
             .or_else(|| self.next_watches(now))
             .or_else(|| self.next_endpoints(now))
             .or_else(|| self.next_exports(now))
+    }
+
+    /// When what is exported is looked at again, if that was asked for.
+    #[cfg(test)]
+    pub(super) fn exports_due(&self) -> Option<Instant> {
+        self.exports.due()
     }
 
     fn next_facts(&mut self, now: Instant) -> Option<LinkMessage> {

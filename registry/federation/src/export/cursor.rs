@@ -29,11 +29,15 @@ impl ExportCursor {
         self.asked = true;
     }
 
-    /// The peer's copy is what a digest said of this position. It is late news once something was sent.
-    pub fn handle_have(&mut self, at: (Epoch, Revision)) {
-        if !self.settled {
+    /// The peer's copy is what a digest said of this position; returns whether that is news. Once something was sent, only what lies
+    /// beyond it is.
+    pub fn handle_have(&mut self, at: (Epoch, Revision)) -> bool {
+        let beyond = |sent: (Epoch, Revision)| at.0 == sent.0 && at.1 > sent.1;
+        let news = self.sent.is_none_or(|sent| beyond(sent) || (!self.settled && at != sent));
+        if news {
             self.sent = Some(at);
         }
+        news
     }
 
     /// When to poll again although nothing changed.

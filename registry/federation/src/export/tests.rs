@@ -137,6 +137,14 @@ fn a_peer_that_has_what_a_digest_said_is_told_what_came_later() {
     cursor.handle_have((digest.epoch, digest.revision));
     let frames = exporter.poll(now, &mut cursor);
     assert_eq!((frames.len(), &frames[0].upserts[..]), (1, &[summary(3, 1)][..]));
-    cursor.handle_have((Epoch(9), Revision(9)));
-    assert!(exporter.poll(now, &mut cursor).is_empty(), "what was never said leads nowhere");
+    assert!(!cursor.handle_have((Epoch(9), Revision(9))), "what was never said leads nowhere");
+    assert!(!cursor.handle_have((digest.epoch, digest.revision)), "it is late");
+    // so much changes at once that no delta leads on; the peer gets it from somebody else
+    for healthy in 2..8 {
+        exporter.set_exports(set(0..1000, healthy));
+    }
+    assert!(exporter.poll(now, &mut cursor).is_empty());
+    assert!(cursor.handle_have(exporter.position()));
+    exporter.set_exports(set(0..999, 7));
+    assert_eq!(exporter.poll(now, &mut cursor)[0].removed, [ServiceHandle(999)]);
 }

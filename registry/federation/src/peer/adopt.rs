@@ -25,13 +25,14 @@ impl PeerImports {
     ) -> PeerDigest {
         self.silence.handle_heard(now);
         let mut change = ImportChange::default();
+        let adopted = self.adopted;
         let verdict = self.judge_digest(now, node, digest, room, &mut change);
         let change = self.settle(now, change);
         let quiet = |at: Instant| now.saturating_duration_since(at) >= POOL_AFTER;
         if verdict == DigestVerdict::InStep && self.changed.is_some_and(quiet) {
             self.pool();
         }
-        PeerDigest { verdict, change }
+        PeerDigest { verdict, adopted: self.adopted > adopted, change }
     }
 
     fn judge_digest(
@@ -44,10 +45,18 @@ impl PeerImports {
     ) -> DigestVerdict {
         let Some(open) = self.nodes.get(&node).filter(|n| n.is_open()) else { return DigestVerdict::Wait };
         let behind = open.importer.is_behind(now, digest);
-        let equal = self.nodes.values().filter(|_| behind).find_map(|n| n.importer.equals(digest)).cloned();
+        let own = behind && open.importer.equals(digest).is_some();
+        let may_adopt = open.importer.may_adopt(now);
         let mut others = self.nodes.iter().filter(|(id, n)| **id != node && n.is_open());
-        let room = room && !others.any(|(_, n)| n.importer.is_fetching(now));
+        let room = room && may_adopt && !others.any(|(_, n)| n.importer.is_fetching(now));
+        let all = self.nodes.values().filter(|_| behind && may_adopt && !own);
+        let equal = all.filter_map(|n| n.importer.equals(digest)).next().cloned();
         match (self.nodes.get_mut(&node), equal) {
+            (Some(open), _) if own => {
+                self.adopted += 1;
+                open.importer.renumber(now, digest);
+                DigestVerdict::InStep
+            }
             (Some(open), Some(table)) => {
                 self.event += 1;
                 self.adopted += 1;

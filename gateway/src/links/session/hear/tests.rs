@@ -173,6 +173,22 @@ async fn a_flood_is_slowed_down_and_frames_of_later_releases_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_says_what_it_has_causes_no_look_at_all_exports() {
+    let iad = Fixture::start().await;
+    let phx = Phx::link(&iad).await;
+    let (mut ear, mut voice) = phx.ear(&iad);
+    let now = Instant::now();
+    while voice.next(now).is_some() {}
+    assert_eq!(voice.exports_due(), None);
+    for revision in 0..100 {
+        let have = causeway_wire::link::HaveExports { epoch: Epoch(9), revision: Revision(revision) };
+        ear.hear(now, have.into(), &mut voice).unwrap();
+        assert_eq!(voice.exports_due(), None);
+    }
+    iad.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_has_a_heartbeat_and_takes_one() {
     let iad = Fixture::start().await;
     crate::links::health::start(&iad.hub);

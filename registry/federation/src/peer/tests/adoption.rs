@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::peer::adopt::POOL_AFTER;
+use causeway_wire::link::ExportsDigest;
 
 fn sets(world: &World) -> Vec<*const Offers> {
     let nodes = world.imports.nodes.values().map(|node| Arc::as_ptr(node.importer.offers()));
@@ -21,7 +22,7 @@ fn what_another_gateway_told_is_not_asked_for_again() {
     set(&mut world, B, &[(1, 5), (2, 5)]);
     assert_eq!(
         world.digest(B),
-        PeerDigest { verdict: DigestVerdict::InStep, change: ImportChange::default() }
+        PeerDigest { verdict: DigestVerdict::InStep, adopted: true, change: ImportChange::default() }
     );
     assert_eq!((world.imports.adopted(), world.imports.voices().count()), (1, 2));
     let sets = sets(&world);
@@ -57,6 +58,31 @@ fn what_a_voice_adopts_shows_in_the_answers() {
     let said = world.digest(A);
     assert_eq!((said.verdict, world.held()), (DigestVerdict::InStep, vec![(1, 5), (3, 5)]));
     assert_eq!(said.change.changed.len(), 2, "{:?}", said.change.changed);
+}
+
+#[test]
+fn a_flood_of_digests_has_nobody_look_at_all_offers_each_time() {
+    let mut world = World::new();
+    world.open(A);
+    world.open(B);
+    world.tell(A, &[(1, 5)]);
+    world.tell(B, &[(1, 4)]);
+    let digests = [A, B].map(|node| world.exporters[&node].digest());
+    let epoch = causeway_model::Epoch;
+    let mut changed = 0;
+    for number in 0..1000 {
+        world.now += Duration::from_millis(1);
+        // B says now that it has what A has, now that it has what it had
+        let digest =
+            ExportsDigest { epoch: epoch(100 + number), ..digests[usize::from(number % 2 == 1)].clone() };
+        let said = world.imports.handle_digest(world.now, B, &digest, true);
+        changed += said.change.changed.len();
+    }
+    assert!(changed <= 1, "{changed} changes in a second");
+    world.pass(2);
+    assert_eq!(world.digest(A).verdict, DigestVerdict::InStep);
+    let digest = ExportsDigest { epoch: epoch(2000), ..digests[0].clone() };
+    assert!(world.imports.handle_digest(world.now, B, &digest, true).adopted, "later it is looked at again");
 }
 
 #[test]

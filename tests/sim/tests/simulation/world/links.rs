@@ -135,9 +135,8 @@ impl World {
         let (now, (at, node, cluster)) = (self.now, self.ends(conn, side));
         let process = self.gateways[at].process.as_mut().unwrap();
         let peer = process.peers.get_mut(&cluster).unwrap();
-        let adopted = peer.imports.adopted();
         let said = peer.imports.handle_digest(now, node, digest, true);
-        if peer.imports.adopted() > adopted {
+        if said.adopted {
             self.seen.note(Sometimes::ExportsAdopted);
         }
         peer.learn(&said.change, &mut self.seen);
@@ -148,7 +147,7 @@ impl World {
         if said.verdict == DigestVerdict::Ask {
             self.ask(conn, side);
         } else if said.verdict == DigestVerdict::InStep
-            && !std::mem::replace(&mut self.end(conn, side).have_said, true)
+            && (!std::mem::replace(&mut self.end(conn, side).have_said, true) || said.adopted)
         {
             self.send(conn, side, Frame::Have((digest.epoch, digest.revision)));
         }
