@@ -33,7 +33,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use causeway_catalog::CommandBody;
+use causeway_catalog::{Command, CommandBody};
 use causeway_store::Proposed;
 use error::ApiError;
 use extract::Actor;
@@ -150,7 +150,12 @@ async fn backup(State(hub): State<Hub>, actor: Actor) -> Result<Response, ApiErr
 
 /// Makes a change of intent, and waits a little until this replica shows it.
 async fn change(hub: &Hub, by: &Actor, body: impl Into<CommandBody>) -> Result<Proposed, ApiError> {
-    let proposed = hub.propose(&by.0, body).await?;
+    make(hub, crate::hub::command(&by.0, body)).await
+}
+
+/// As [`change`], of a command that is written already.
+async fn make(hub: &Hub, command: Command) -> Result<Proposed, ApiError> {
+    let proposed = hub.registry.propose(command).await?;
     if let Err(lagging) = hub.registry.wait_applied(proposed.revision, CATCH_UP).await {
         // the change stands; only what is read here shows it later
         tracing::debug!(%lagging, "a change was made that this replica does not show yet");

@@ -20,7 +20,7 @@ mod worker;
 
 pub use counters::{Counters, DropReason, ForwarderCollector, Totals};
 pub use source::{Class, SourceLimits};
-pub use tables::{Inputs, LinkRoute, Links, ServiceRoute, Services, Siblings, TransitRoutes};
+pub use tables::{Beside, Inputs, LinkRoute, Links, ServiceRoute, Services, Siblings, TransitRoutes};
 
 use causeway_model::{ClusterId, NodeId, WorkloadId};
 use causeway_runtime::{BindError, Tasks, bind_error};
@@ -28,6 +28,7 @@ use causeway_transport::forward::ForwardSocket;
 use causeway_transport::gateway::{OwnPackets, transit_cluster};
 use exit::Exit;
 use source::{Source, Strangers};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -311,6 +312,18 @@ impl Forwarder {
             .links
             .get(&cluster)
             .map(|targets| targets.iter().any(|target| target.is_alive()))
+    }
+
+    /// Which gateways of this cluster are taken to reach which linked one.
+    pub fn beside(&self) -> Beside {
+        Beside::clone(&self.shared.inputs().beside)
+    }
+
+    /// Every gateway of linked clusters that has an address, and whether it answers.
+    pub fn answers(&self) -> BTreeMap<(ClusterId, NodeId), bool> {
+        let tables = self.shared.tables.load();
+        let linked = tables.targets.iter().filter_map(|target| Some((target.cluster()?, target)));
+        linked.map(|(cluster, target)| ((cluster, target.node()), target.is_alive())).collect()
     }
 
     async fn keep_tables(self, mut admissions: mpsc::Receiver<Event>, stop: CancellationToken) {

@@ -9,6 +9,7 @@
 
 mod answers;
 mod behind;
+mod dismiss;
 mod drive;
 mod feed;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod lost;
 mod metrics;
 mod sessions;
 mod trust;
+mod waits;
 
 pub(crate) use behind::Lag;
 pub(crate) use drive::{cluster_addrs, drive, link_addrs};
@@ -255,10 +257,7 @@ impl Hub {
         by: &str,
         body: impl Into<CommandBody>,
     ) -> Result<Proposed, ProposeError> {
-        let by = by.chars().take(200).collect();
-        self.registry
-            .propose(Command { at: causeway_runtime::clock::unix_now(), by, body: body.into() })
-            .await
+        self.registry.propose(command(by, body)).await
     }
 
     /// The cluster's certificate authority, when this gateway may sign.
@@ -294,4 +293,10 @@ impl Hub {
             facts: Bucket::new(FACTS_EVERY, FACTS_BURST),
         }
     }
+}
+
+/// A change that `by` asks for now.
+pub(crate) fn command(by: &str, body: impl Into<CommandBody>) -> Command {
+    let by = by.chars().take(200).collect();
+    Command { at: causeway_runtime::clock::unix_now(), by, body: body.into() }
 }

@@ -20,7 +20,7 @@ pub(crate) use health::{Bulletin, Health, PairStatus, hear_sibling};
 pub(crate) use pair::{accept, invite};
 pub(crate) use serve::serve;
 pub(crate) use status::{LinkCollector, state};
-pub(crate) use transit::{Transit, via};
+pub(crate) use transit::{Transit, hear_reaches, reaches, via};
 
 use crate::hub::Hub;
 use std::time::Duration;

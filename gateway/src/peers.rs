@@ -194,7 +194,7 @@ impl PeerCalls for Peers {
     }
 }
 
-/// Writes presence, status and what is known of links to a sibling until its queue or the connection ends.
+/// Writes presence, status, what is reached and what is known of links to a sibling until its queue or the connection ends.
 async fn write_presence(hub: Hub, connection: Connection, mut queue: mpsc::Receiver<Message>) {
     let Ok(stream) = connection.open_uni().await else { return };
     let mut writer = FrameWriter::new(stream);
@@ -205,6 +205,7 @@ async fn write_presence(hub: Hub, connection: Connection, mut queue: mpsc::Recei
     };
     let mut next = Some(PeerMessage::from(hello));
     let mut status = tokio::time::interval(STATUS_EVERY);
+    let mut reach = tokio::time::interval(STATUS_EVERY);
     // a forwarder holds no links
     let holds_links = peer_identity(&connection).is_ok_and(|id| matches!(id.role(), SpiffeRole::Gateway(_)));
     let mut links = hub.bulletin.subscribe();
@@ -222,6 +223,7 @@ async fn write_presence(hub: Hub, connection: Connection, mut queue: mpsc::Recei
             // what is missed is said again in a moment
             said = links.recv(), if holds_links => said.ok().map(|reports| PeerMessage::PairReports((*reports).clone())),
             _ = status.tick() => Some(hub.own_status().into()),
+            _ = reach.tick() => Some(crate::links::reaches(&hub).into()),
         };
     }
 }

@@ -134,6 +134,7 @@ mod tests {
             release: "0.1.0".into(),
             revision: Revision(revision),
             root: [root; 8],
+            ready: true,
             draining: false,
             attached: 1,
             packets: 0,

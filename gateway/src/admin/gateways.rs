@@ -45,14 +45,16 @@ pub(super) async fn drain(
     show(State(hub), Segment(node.to_string())).await
 }
 
-/// The gateways that were heard lately, this one among them. Of two that are drained at once, whoever is asked, the registry refuses the second
+/// The gateways that say that they are ready, and were heard lately. Of two that are drained at once, whoever is asked, the registry refuses the second
 /// when no other of those that answered would be left.
 fn ready(hub: &Hub, now: Instant) -> BTreeSet<NodeId> {
     let own = hub.node.id();
     let nodes = hub.gateways().into_iter().map(|gateway| gateway.node);
+    let own_ready = hub.not_ready().is_empty();
     let soft = hub.soft();
-    let heard = |node| soft.siblings.of(now, node).is_some() && soft.siblings.dead_for(now, node).is_none();
-    nodes.filter(|node| *node == own || heard(*node)).collect()
+    let says_so = |node| soft.siblings.of(now, node).is_some_and(|(status, _)| status.ready);
+    let is_ready = |node| says_so(node) && soft.siblings.dead_for(now, node).is_none();
+    nodes.filter(|node| if *node == own { own_ready } else { is_ready(*node) }).collect()
 }
 
 /// Refuses to remove the only voter: nobody would be left to elect a leader, and the registry would be lost with it.
@@ -148,6 +150,7 @@ mod tests {
     use super::*;
     use crate::hub::fixture::{Fixture, SOON};
     use causeway_catalog::AddGateway;
+    use causeway_wire::peer::GatewayStatus;
 
     #[test]
     fn a_gateway_has_its_part_in_the_registry() {
@@ -174,10 +177,21 @@ mod tests {
         fixture.hub.registry.wait_applied(added.revision, SOON).await.unwrap();
         // a member that nobody has heard of carries nothing
         assert_eq!(asked().await, Err((409, "gateway-last-in-use".into())));
-        let status = fixture.hub.own_status();
-        let heard =
-            async || fixture.hub.soft().siblings.handle_status(Instant::now(), NodeId(2), status.clone());
-        heard().await;
+        let says = |ready| {
+            let status = GatewayStatus { ready, ..fixture.hub.own_status() };
+            fixture.hub.soft().siblings.handle_status(Instant::now(), NodeId(2), status);
+        };
+        // nor does one whose disk is full
+        says(false);
+        assert_eq!(asked().await, Err((409, "gateway-last-in-use".into())));
+        assert_eq!(ready(&fixture.hub, Instant::now()), [].into(), "this one has just begun, too");
+        fixture.hub.forwarder.update(|inputs| inputs.ready = true);
+        let deadline = Instant::now() + SOON;
+        while !fixture.hub.not_ready().is_empty() {
+            assert!(Instant::now() < deadline, "{:?}", fixture.hub.not_ready());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        says(true);
         assert_eq!(ready(&fixture.hub, Instant::now()), [own, NodeId(2)].into());
         assert_eq!(asked().await, Ok(()));
         assert!(fixture.hub.catalog().is_draining(own));

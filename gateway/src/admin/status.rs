@@ -2,7 +2,6 @@
 
 use super::api::{Packets, Registry, Status};
 use super::links::brief;
-use crate::disk::Tried;
 use crate::forwarder::{DropReason, Totals};
 use crate::hub::Hub;
 use axum::Json;
@@ -24,7 +23,7 @@ pub(super) async fn show(State(hub): State<Hub>) -> Json<Status> {
     };
     let (cluster, catalog, node) = (hub.cluster(), hub.catalog(), &hub.node);
     let registry_status = hub.registry.status();
-    let not_ready = not_ready(&hub, &registry_status);
+    let not_ready = hub.not_ready();
     Json(Status {
         cluster: cluster.name.to_string(),
         cluster_id: cluster.id.get(),
@@ -46,31 +45,6 @@ pub(super) async fn show(State(hub): State<Hub>) -> Json<Status> {
         packets: packets(&hub.forwarder.totals()),
         svid_expires_at: unix(node.svid().current().not_after()),
     })
-}
-
-fn not_ready(hub: &Hub, registry: &RegistryStatus) -> Vec<String> {
-    let waits = Waits { tables: !hub.forwarder.is_ready(), stopping: hub.drain.is_draining() };
-    waits.and(&hub.disk.tried(), registry)
-}
-
-/// What a gateway waits for, or has begun.
-struct Waits {
-    /// It has no tables yet, or had no answer to its probes.
-    tables: bool,
-    stopping: bool,
-}
-
-impl Waits {
-    /// All that keeps it from being ready, as `what: why`.
-    fn and(&self, disk: &Tried, registry: &RegistryStatus) -> Vec<String> {
-        let tables = self
-            .tables
-            .then(|| "start: it waits for its tables and the first answers to its probes".to_owned());
-        let stopping = self.stopping.then(|| "stopping: it was told to".to_owned());
-        let disk = disk.failed.as_ref().map(|(cause, _)| format!("disk: {cause}"));
-        let registry = registry.failure.as_ref().map(|cause| format!("registry: {cause}"));
-        [tables, stopping, disk, registry].into_iter().flatten().collect()
-    }
 }
 
 fn registry(status: &RegistryStatus) -> Registry {
@@ -108,7 +82,6 @@ pub(super) mod tests {
     use super::*;
     use causeway_model::{NodeId, Revision};
     use causeway_store::RegistryRole;
-    use std::time::Instant;
 
     /// Node 1 follows node 2; node 3 votes, node 4 learns.
     pub(in crate::admin) fn follower() -> RegistryStatus {
@@ -133,20 +106,6 @@ pub(super) mod tests {
         assert!(!registry(&RegistryStatus { leader: None, ..follower() }).writable);
         assert!(!registry(&RegistryStatus { failure: Some("disk".into()), ..follower() }).writable);
         assert_eq!(registry(&follower()).revision, 41);
-    }
-
-    #[test]
-    fn a_gateway_that_cannot_write_is_not_ready_and_says_why() {
-        let (fine, works) = (Waits { tables: false, stopping: false }, Tried::default());
-        assert!(fine.and(&works, &follower()).is_empty());
-        let cause = "cannot write into /data: No space left on device";
-        let full = Tried { failed: Some((cause.into(), Instant::now())), ..Tried::default() };
-        assert_eq!(fine.and(&full, &follower()), [format!("disk: {cause}")]);
-        let failed = RegistryStatus { failure: Some("it is damaged".into()), ..follower() };
-        let starting = Waits { tables: true, stopping: true };
-        let all = starting.and(&full, &failed);
-        let what: Vec<_> = all.iter().filter_map(|why| why.split_once(": ")).map(|(what, _)| what).collect();
-        assert_eq!(what, ["start", "stopping", "disk", "registry"]);
     }
 
     #[test]

@@ -7,8 +7,7 @@ use crate::bucket::Bucket;
 use causeway_wire::ctl::ToGateway;
 use std::time::{Duration, Instant};
 
-/// Reports of health, key epochs, requests for keys: 100 a second. Each report can become a row that every gateway of the
-/// cluster is told.
+/// Reports of health and of trust: 100 a second. One of health can become a row that every gateway of the cluster is told.
 const REPORT_EVERY: Duration = Duration::from_millis(10);
 /// Every service of a workload may change its health at once ([`causeway_wire::ctl::MAX_SERVED`]), several times in a row.
 const REPORT_BURST: u32 = 512;

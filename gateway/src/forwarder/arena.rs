@@ -28,6 +28,9 @@ impl<'a> Room<'a> {
     pub(super) fn wrap(&mut self, head: [u8; ENVELOPE_LEN], run: &[u8], stride: usize) -> Option<&'a [u8]> {
         let stride = stride.max(1);
         let size = run.len() + run.len().div_ceil(stride) * ENVELOPE_LEN;
+        if size > self.0.len() {
+            return None;
+        }
         let (mine, rest) = std::mem::take(&mut self.0).split_at_mut_checked(size)?;
         self.0 = rest;
         for (to, datagram) in mine.chunks_mut(stride + ENVELOPE_LEN).zip(run.chunks(stride)) {
@@ -55,6 +58,10 @@ mod tests {
         assert_eq!(room.wrap([7; 5], &[4; 14], 14).unwrap().len(), 19);
         assert!(room.wrap([7; 5], &[], 3).is_some_and(<[u8]>::is_empty));
         assert!(room.wrap([7; 5], &[1], 1).is_none());
+        let mut memory = [0; 20];
+        let mut room = Room(&mut memory);
+        assert!(room.wrap([7; 5], &[1; 16], 16).is_none());
+        assert_eq!(room.wrap([7; 5], &[1; 15], 15).unwrap().len(), 20, "what is too long took the room");
     }
 
     #[test]

@@ -44,7 +44,7 @@ reasons! {
     NotExported = "not-exported",
     /// The service has no healthy endpoint.
     NoEndpoint = "no-endpoint",
-    /// It came from another gateway and is not for this cluster; or it passed through as many clusters as it may, or would go back.
+    /// It came from another cluster's gateway and is not for this cluster; or it passed through as many clusters as it may, or would go back.
     Loop = "loop",
     /// It came in an envelope from somebody, or over a link, that has no transit.
     NoTransit = "no-transit",
@@ -84,9 +84,9 @@ pub struct Counters {
     pub messages_out: AtomicU64,
     /// Packets for the gateway itself.
     pub own: AtomicU64,
-    /// Packets that were put into an envelope here.
+    /// Packets that were put into an envelope here and handed to a socket.
     pub wrapped: AtomicU64,
-    /// Packets in an envelope that were sent on to another gateway.
+    /// Packets in an envelope that were handed to a socket for another cluster.
     pub relayed: AtomicU64,
     /// Probes answered.
     pub probes_answered: AtomicU64,
@@ -150,9 +150,9 @@ pub struct Totals {
     pub messages_out: u64,
     /// Packets for the gateway itself.
     pub own: u64,
-    /// Packets that were put into an envelope here.
+    /// Packets that were put into an envelope here and handed to a socket.
     pub wrapped: u64,
-    /// Packets in an envelope that were sent on to another gateway.
+    /// Packets in an envelope that were handed to a socket for another cluster.
     pub relayed: u64,
     /// Probes answered.
     pub probes_answered: u64,

@@ -6,10 +6,11 @@
 
 use super::counters::DropReason;
 use super::route::{Verdict, route};
-use super::source::Class;
+use super::source::{Class, Source, Strangers};
 use super::tables::Tables;
 use super::target::{Path, choose};
 use causeway_model::{ClusterId, NodeId};
+use causeway_transport::gateway::transit_addr;
 use causeway_wire::packet::{Header, PacketType};
 use causeway_wire::{Cid, CidKind, Envelope};
 use std::sync::Arc;
@@ -19,14 +20,65 @@ use std::sync::Arc;
 pub(super) enum Passage<'a> {
     /// It is for this cluster: what is in it goes there.
     Open(Verdict<'a>),
-    /// It goes to another gateway, and may pass through so many more clusters.
+    /// It goes to a gateway of another cluster, and may pass through so many more clusters.
     Relay(Path<'a>, u8),
+    /// It goes to another gateway of this cluster as it is.
+    HandOn(Path<'a>),
 }
 
 impl Passage<'_> {
     const fn drop(reason: DropReason) -> Self {
         Self::Open(Verdict::Drop(reason))
     }
+}
+
+/// Where an envelope from `source` goes whose packet has this header, if its sender has not sent too much by `now_ns`.
+pub(super) fn consider<'a>(
+    tables: &'a Tables,
+    source: Option<&Arc<Source>>,
+    (strangers, now_ns): (&Strangers, u64),
+    envelope: &Envelope,
+    header: &Header,
+) -> Passage<'a> {
+    let passage = pass(tables, source.map(|source| source.class), envelope, header);
+    match (source, &passage) {
+        (None, _) | (_, Passage::Open(Verdict::Drop(_))) => passage,
+        (Some(source), _) => match bound(tables, source, (strangers, now_ns), envelope, header) {
+            Ok(()) => passage,
+            Err(reason) => Passage::drop(reason),
+        },
+    }
+}
+
+/// What comes through a neighbour is part of what the neighbour may send, wherever it goes. Of clusters that are not linked, no more is
+/// taken than of other strangers: of all that one neighbour brings together, as the origins are what it says they are.
+fn bound(
+    tables: &Tables,
+    source: &Source,
+    (strangers, now_ns): (&Strangers, u64),
+    envelope: &Envelope,
+    header: &Header,
+) -> Result<(), DropReason> {
+    let initial = header.packet_type == PacketType::Initial;
+    if initial && !source.handshakes.take(now_ns, 1) {
+        return Err(DropReason::HandshakeLimit);
+    }
+    let own = header.dcid.cluster() == Some(tables.cluster);
+    if !own || tables.links.contains_key(&envelope.origin) {
+        return Ok(());
+    }
+    let through = match source.class {
+        Class::Link(neighbour, _) => transit_addr(neighbour),
+        Class::Sibling(_) | Class::Workload(_) | Class::Control => source.addr,
+    };
+    let (packets, handshakes) = strangers.rates(through);
+    if !packets.take(now_ns, 1) {
+        return Err(DropReason::RateLimit);
+    }
+    if initial && !handshakes.take(now_ns, 1) {
+        return Err(DropReason::HandshakeLimit);
+    }
+    Ok(())
 }
 
 /// Where an envelope from `class` goes whose packet has this header; `None` stands for a source that is not admitted.
@@ -49,7 +101,7 @@ pub(super) fn pass<'a>(
             return Passage::drop(DropReason::NoTransit);
         }
     };
-    let Some(origins) = tables.origins.get(&from) else { return Passage::drop(DropReason::NoTransit) };
+    let Some(origins) = tables.routes.origins.get(&from) else { return Passage::drop(DropReason::NoTransit) };
     if envelope.origin == tables.cluster || envelope.origin == cluster {
         return Passage::drop(DropReason::Loop);
     }
@@ -98,7 +150,7 @@ fn open<'a>(tables: &'a Tables, envelope: &Envelope, header: &Header) -> Passage
         return Passage::drop(DropReason::ForeignSourceId);
     }
     if header.dcid.kind() == Some(CidKind::Gateway) {
-        return to_gateway(tables, envelope, &header.dcid);
+        return to_gateway(tables, &header.dcid);
     }
     // a cluster that is not linked may reach gateways, to show a link token
     let class = tables.links.contains_key(&origin).then_some(Class::Link(origin, NodeId::ANY));
@@ -106,7 +158,7 @@ fn open<'a>(tables: &'a Tables, envelope: &Envelope, header: &Header) -> Passage
 }
 
 /// A gateway answers whom it knows by the envelope: it is handed on whole.
-fn to_gateway<'a>(tables: &'a Tables, envelope: &Envelope, dcid: &Cid) -> Passage<'a> {
+fn to_gateway<'a>(tables: &'a Tables, dcid: &Cid) -> Passage<'a> {
     let node = dcid.node().unwrap_or(NodeId::ANY);
     if node == NodeId::ANY || node == tables.node {
         return Passage::Open(Verdict::Own);
@@ -115,7 +167,7 @@ fn to_gateway<'a>(tables: &'a Tables, envelope: &Envelope, dcid: &Cid) -> Passag
         return Passage::drop(DropReason::UnknownGateway);
     };
     match choose(std::slice::from_ref::<Arc<_>>(sibling), dcid.spread(), tables.ports) {
-        Some(path) => Passage::Relay(path, envelope.hops),
+        Some(path) => Passage::HandOn(path),
         None => Passage::drop(DropReason::NoPath),
     }
 }

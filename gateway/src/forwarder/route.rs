@@ -52,8 +52,13 @@ pub(super) fn route<'a>(tables: &'a Tables, class: Option<Class>, header: &Heade
         (None, Some(CidKind::Gateway)) => Verdict::Own,
         (None | Some(Class::Control), _) => Verdict::Drop(DropReason::UnknownSource),
         _ if !tables.ready => Verdict::Drop(DropReason::NotReady),
-        (Some(Class::Workload(_)), _) if !own => to_cluster(tables, cluster, &header.dcid),
-        // what came from another gateway is delivered here or not at all: the rule that makes loops impossible
+        (Some(Class::Workload(_)), _) if !own => match to_cluster(tables, cluster, &header.dcid) {
+            Verdict::Drop(DropReason::NoPath) => beside(tables, cluster, &header.dcid),
+            verdict => verdict,
+        },
+        // a gateway of this cluster hands over what its sidecars send when it has no way itself: it leaves the cluster here, or not at all
+        (Some(Class::Sibling(_)), _) if !own => to_cluster(tables, cluster, &header.dcid),
+        // what came from another cluster's gateway is delivered here or not at all: the rule that makes loops impossible
         (Some(_), _) if !own => Verdict::Drop(DropReason::Loop),
         (Some(class), Some(CidKind::Workload)) => match tables.cid_keys.open(&header.dcid) {
             Some(workload) => to_workload(tables, class, workload),
@@ -121,6 +126,12 @@ fn to_cluster<'a>(tables: &'a Tables, cluster: ClusterId, dcid: &Cid) -> Verdict
         Some(path) => Verdict::Send(path),
         None => way(tables, cluster, dcid).map_or(Verdict::Drop(DropReason::NoPath), Verdict::Wrap),
     }
+}
+
+/// Another gateway of this cluster that says it reaches `cluster`: one that was just started, or holds no links, knows fewer ways.
+fn beside<'a>(tables: &'a Tables, cluster: ClusterId, dcid: &Cid) -> Verdict<'a> {
+    let siblings = tables.beside.get(&cluster).map(Vec::as_slice).unwrap_or_default();
+    choose(siblings, dcid.spread(), tables.ports).map_or(Verdict::Drop(DropReason::NoPath), Verdict::Send)
 }
 
 fn to_workload(tables: &Tables, class: Class, workload: WorkloadId) -> Verdict<'_> {
@@ -284,7 +295,13 @@ mod tests {
                 short(workload(1, ELSEWHERE)),
                 "unknown-workload",
             ),
-            ("from a sibling to another cluster", sibling, short(theirs), "loop"),
+            ("from a sibling to another cluster", sibling, short(theirs), "send 127.0.0.102:7443"),
+            (
+                "from a sibling to a cluster that does not answer",
+                sibling,
+                short(workload(3, ATTACHED)),
+                "no-path",
+            ),
             ("from a stranger to a workload", None, short(workload(1, ATTACHED)), "unknown-source"),
             ("from a stranger to another cluster", None, short(theirs), "unknown-source"),
             ("from a stranger to this gateway", None, initial(gateway(own, HERE), mine), "own"),

@@ -49,6 +49,9 @@ pub struct TransitRoutes {
     pub origins: FxHashMap<ClusterId, FxHashSet<ClusterId>>,
 }
 
+/// By linked cluster: the other gateways of this one that say they reach it.
+pub type Beside = FxHashMap<ClusterId, Vec<NodeId>>;
+
 /// What the tables are built from. Whoever owns a part changes it through [`super::Forwarder::update`].
 #[derive(Clone, Debug)]
 pub struct Inputs {
@@ -71,6 +74,8 @@ pub struct Inputs {
     siblings: Siblings,
     /// What passes through other clusters, or through this one.
     pub transit: Arc<TransitRoutes>,
+    /// Who can help where this gateway has no way.
+    pub beside: Arc<Beside>,
     pub(super) sources: Sources,
 }
 
@@ -88,6 +93,7 @@ impl Inputs {
             links: FxHashMap::default(),
             siblings: FxHashMap::default(),
             transit: Arc::default(),
+            beside: Arc::default(),
             sources: Sources::new(fixed.limits),
         }
     }
@@ -212,8 +218,11 @@ pub(super) struct Tables {
     pub(super) links: FxHashMap<ClusterId, Vec<Arc<Target>>>,
     pub(super) siblings: FxHashMap<NodeId, Arc<Target>>,
     pub(super) targets: Vec<Arc<Target>>,
-    pub(super) transit: FxHashMap<ClusterId, Onward>,
-    pub(super) origins: FxHashMap<ClusterId, FxHashSet<ClusterId>>,
+    /// What `transit` was made from, and whose packets may come in where.
+    pub(super) routes: Arc<TransitRoutes>,
+    pub(super) transit: Arc<FxHashMap<ClusterId, Onward>>,
+    /// By linked cluster: the siblings that say they reach it.
+    pub(super) beside: FxHashMap<ClusterId, Vec<Arc<Target>>>,
     pub(super) ports: usize,
 }
 
@@ -255,22 +264,42 @@ impl Tables {
             links: FxHashMap::default(),
             siblings: FxHashMap::default(),
             targets: Vec::new(),
-            transit: FxHashMap::default(),
-            origins: inputs.transit.origins.clone(),
+            routes: inputs.transit.clone(),
+            transit: Arc::default(),
+            beside: FxHashMap::default(),
             ports: fixed.ports,
         };
         tables.add_targets(fixed, inputs, old);
-        tables.add_transit(&inputs.transit);
+        tables.add_transit(old);
+        tables.beside = inputs
+            .beside
+            .iter()
+            .map(|(&cluster, nodes)| {
+                (cluster, nodes.iter().filter_map(|node| tables.siblings.get(node).cloned()).collect())
+            })
+            .collect();
         tables
     }
 
-    fn add_transit(&mut self, transit: &TransitRoutes) {
+    /// There may be a great many: what neither paths nor gateways changed is that of `old`.
+    fn add_transit(&mut self, old: Option<&Self>) {
+        if let Some(old) = old.filter(|old| self.has_ways_of(old)) {
+            self.transit = old.transit.clone();
+            return;
+        }
         // a link that was removed a moment ago has no targets
-        let onward = transit.next.iter().filter_map(|(&cluster, (next, nodes))| {
+        let onward = self.routes.next.iter().filter_map(|(&cluster, (next, nodes))| {
             let targets = self.links.get(next)?.iter().filter(|target| nodes.contains(&target.node()));
             Some((cluster, Onward { next: *next, targets: targets.cloned().collect() }))
         });
-        self.transit = onward.collect();
+        self.transit = Arc::new(onward.collect());
+    }
+
+    fn has_ways_of(&self, old: &Self) -> bool {
+        let same = |(new, old): (&Arc<Target>, &Arc<Target>)| Arc::ptr_eq(new, old);
+        Arc::ptr_eq(&self.routes, &old.routes)
+            && self.targets.len() == old.targets.len()
+            && self.targets.iter().zip(&old.targets).all(same)
     }
 
     fn add_targets(&mut self, fixed: &Fixed, inputs: &Inputs, old: Option<&Self>) {
@@ -367,6 +396,29 @@ mod tests {
         inputs.admit(addr(20), Class::Link(cluster(2), NodeId(7)), 0, 0);
         let last = Tables::build(&fixed, &inputs, Some(&after));
         assert!(last.sources.len() == 0 && last.targets.is_empty());
+    }
+
+    #[test]
+    fn ways_through_other_clusters_are_made_anew_only_when_they_may_be_others() {
+        let fixed = fixed();
+        let mut inputs = inputs(&fixed);
+        let nodes = [NodeId(7)].into_iter().collect();
+        let next: FxHashMap<_, _> = [(cluster(9), (cluster(2), nodes))].into_iter().collect();
+        inputs.transit = Arc::new(TransitRoutes { next, ..TransitRoutes::default() });
+        let first = Tables::build(&fixed, &inputs, None);
+        assert_eq!(first.transit[&cluster(9)].targets.len(), 1);
+        inputs.place(WorkloadId(1), None);
+        let second = Tables::build(&fixed, &inputs, Some(&first));
+        assert!(Arc::ptr_eq(&first.transit, &second.transit) && Arc::ptr_eq(&first.routes, &second.routes));
+        let mut moved = links();
+        if let Some(link) = moved.get_mut(&cluster(2)) {
+            link.gateways = vec![(NodeId(7), addr(8))];
+        }
+        inputs.set_gateways(moved, siblings());
+        let third = Tables::build(&fixed, &inputs, Some(&second));
+        assert_eq!(third.transit[&cluster(9)].targets[0].addr, addr(8));
+        inputs.transit = Arc::default();
+        assert!(Tables::build(&fixed, &inputs, Some(&third)).transit.is_empty());
     }
 
     #[test]

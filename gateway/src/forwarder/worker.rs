@@ -2,7 +2,7 @@
 
 use super::arena::{Arena, Room};
 use super::counters::{Counters, DropReason, Tally};
-use super::envelope::{Passage, pass};
+use super::envelope::{Passage, consider};
 use super::probing::{Pace, Probing, check};
 use super::route::{Verdict, route};
 use super::source::{Class, Source};
@@ -252,12 +252,13 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
     fn dispose(&mut self, verdict: Verdict<'t>, data: &'d [u8], stride: usize, message: &Received<'d>) {
         let count = || data.len().div_ceil(stride) as u64;
         match verdict {
-            Verdict::Deliver(to) => self.push(to.listener, to.addr, data, stride, message),
-            Verdict::Send(path) => self.send(path, data, stride, message),
+            Verdict::Deliver(to) => _ = self.push(to.listener, to.addr, data, stride, message),
+            Verdict::Send(path) => _ = self.send(path, data, stride, message),
             Verdict::Wrap(path) => {
                 let envelope = Envelope { hops: MAX_HOPS, origin: self.tables.cluster };
-                self.tally.wrapped += count();
-                self.wrapped(path, &envelope, data, stride, message);
+                if self.wrapped(path, &envelope, data, stride, message) {
+                    self.tally.wrapped += count();
+                }
             }
             // what has the address of a gateway behind others comes in envelopes only
             Verdict::Own if transit_cluster(message.from).is_some() => {
@@ -281,15 +282,17 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
         self.tally.drop(DropReason::QueueFull, full);
     }
 
-    fn send(&mut self, path: Path<'t>, data: &'d [u8], stride: usize, message: &Received<'d>) {
+    /// Returns whether a socket took them: what it cannot send is counted when it tries.
+    fn send(&mut self, path: Path<'t>, data: &'d [u8], stride: usize, message: &Received<'d>) -> bool {
         let Some(family) = self.worker.links.family(path.target.addr) else {
-            return self.tally.drop(DropReason::NoPath, data.len().div_ceil(stride) as u64);
+            self.tally.drop(DropReason::NoPath, data.len().div_ceil(stride) as u64);
+            return false;
         };
         if let Some(port) = path.target.ports.get(path.port) {
             port.last_sent_ms.store(self.now_ns / 1_000_000, Relaxed);
         }
         let listeners = self.worker.listeners.len();
-        self.push(listeners * (1 + path.port) + family, path.target.addr, data, stride, message);
+        self.push(listeners * (1 + path.port) + family, path.target.addr, data, stride, message)
     }
 
     fn push(
@@ -299,14 +302,16 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
         data: &'d [u8],
         stride: usize,
         message: &Received<'d>,
-    ) {
-        match self.exits.get_mut(exit) {
-            Some(Some(batch)) => batch.push(to, message.ecn, data, stride),
-            _ => self.tally.drop(DropReason::NoPath, data.len().div_ceil(stride) as u64),
-        }
+    ) -> bool {
+        let Some(Some(batch)) = self.exits.get_mut(exit) else {
+            self.tally.drop(DropReason::NoPath, data.len().div_ceil(stride) as u64);
+            return false;
+        };
+        batch.push(to, message.ecn, data, stride);
+        true
     }
 
-    /// Sends datagrams on in envelopes.
+    /// Sends datagrams on in envelopes; returns whether a socket took them.
     fn wrapped(
         &mut self,
         path: Path<'t>,
@@ -314,58 +319,31 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
         data: &[u8],
         stride: usize,
         message: &Received<'d>,
-    ) {
-        match self.room.wrap(envelope.encode(), data, stride) {
-            Some(wrapped) => self.send(path, wrapped, stride + ENVELOPE_LEN, message),
-            None => self.tally.drop(DropReason::QueueFull, data.len().div_ceil(stride) as u64),
-        }
+    ) -> bool {
+        let Some(wrapped) = self.room.wrap(envelope.encode(), data, stride) else {
+            self.tally.drop(DropReason::QueueFull, data.len().div_ceil(stride) as u64);
+            return false;
+        };
+        self.send(path, wrapped, stride + ENVELOPE_LEN, message)
     }
 
     fn envelope(&mut self, datagram: &'d [u8], source: Option<&'t Arc<Source>>, message: &Received<'d>) {
         let Ok((envelope, header, packet)) = Envelope::parse(datagram) else {
             return self.tally.drop(DropReason::Malformed, 1);
         };
-        let passage = pass(self.tables, source.map(|source| source.class), &envelope, &header);
-        let verdict = match passage {
+        let strangers = &self.worker.shared.strangers;
+        match consider(self.tables, source, (strangers, self.now_ns), &envelope, &header) {
             Passage::Relay(path, hops) => {
-                self.tally.relayed += 1;
-                return self.wrapped(path, &Envelope { hops, ..envelope }, packet, packet.len(), message);
+                if self.wrapped(path, &Envelope { hops, ..envelope }, packet, packet.len(), message) {
+                    self.tally.relayed += 1;
+                }
             }
-            Passage::Open(Verdict::Drop(reason)) => return self.tally.drop(reason, 1),
-            Passage::Open(verdict) => verdict,
-        };
-        let initial = header.packet_type == PacketType::Initial;
-        if let Err(reason) = self.bound(&envelope, initial, source) {
-            return self.tally.drop(reason, 1);
+            Passage::HandOn(path) => _ = self.send(path, datagram, datagram.len(), message),
+            Passage::Open(Verdict::Own) => {
+                self.own(transit_addr(envelope.origin), None, packet, packet.len(), message);
+            }
+            Passage::Open(verdict) => self.dispose(verdict, packet, packet.len(), message),
         }
-        match verdict {
-            Verdict::Own => self.own(transit_addr(envelope.origin), None, packet, packet.len(), message),
-            verdict => self.dispose(verdict, packet, packet.len(), message),
-        }
-    }
-
-    /// What comes through a neighbour is part of what the neighbour may send. Of clusters that are not linked, no more is taken than of
-    /// other strangers.
-    fn bound(
-        &self,
-        envelope: &Envelope,
-        initial: bool,
-        source: Option<&'t Arc<Source>>,
-    ) -> Result<(), DropReason> {
-        if initial && source.is_some_and(|source| !source.handshakes.take(self.now_ns, 1)) {
-            return Err(DropReason::HandshakeLimit);
-        }
-        if self.tables.links.contains_key(&envelope.origin) {
-            return Ok(());
-        }
-        let (packets, handshakes) = self.worker.shared.strangers.rates(transit_addr(envelope.origin));
-        if !packets.take(self.now_ns, 1) {
-            return Err(DropReason::RateLimit);
-        }
-        if initial && !handshakes.take(self.now_ns, 1) {
-            return Err(DropReason::HandshakeLimit);
-        }
-        Ok(())
     }
 
     fn probe(&mut self, datagram: &[u8], message: &Received<'_>) {

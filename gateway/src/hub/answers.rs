@@ -71,11 +71,10 @@ impl Hub {
         if catalog.gateways().len() > 0 { catalog.gateways().cloned().collect() } else { self.node.seeds() }
     }
 
-    /// The trust domains of this cluster and of every linked one, each with the revision at which its bundle last changed or, of this
-    /// cluster's own, any of them.
+    /// The trust domains of this cluster and of every linked one, each with the revision at which its bundle last changed.
     pub(crate) fn trusted(&self, catalog: &Catalog) -> BTreeMap<TrustDomain, Revision> {
         let linked = catalog.links().map(|link| (link.peer.trust_domain.clone(), link.trust_changed));
-        let own = (self.node.cluster().trust_domain.clone(), catalog.trust_revision());
+        let own = (self.node.cluster().trust_domain.clone(), catalog.own_trust_revision());
         linked.chain([own]).collect()
     }
 

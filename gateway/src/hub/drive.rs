@@ -2,6 +2,7 @@
 
 mod tables;
 
+use super::dismiss::Known;
 use super::{Change, Hub, import_rules};
 use crate::peers::Peers;
 use causeway_catalog::{Catalog, Event as CatalogEvent, Replay};
@@ -107,13 +108,13 @@ async fn heard(hub: Hub) {
 async fn catalog(hub: Hub) {
     let mut watch = hub.registry.watch();
     let stop = hub.tasks.token();
-    let (mut seen, mut trusted) = (Revision(0), None);
+    let (mut seen, mut trusted, mut revoked) = (Revision(0), None, Known::default());
     loop {
         let catalog = watch.borrow_and_update().clone();
         // certificates are parsed only when there are others
         if trusted.replace(catalog.trust_revision()) != Some(catalog.trust_revision()) {
             believe(&hub, &catalog);
-            hub.dismiss_revoked(&catalog);
+            hub.dismiss_revoked(&catalog, &mut revoked);
         }
         follow(&hub, &catalog);
         let replay = hub.registry.events_since(seen);

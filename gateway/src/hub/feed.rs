@@ -2,10 +2,9 @@
 
 use super::sessions::{Sessions, check_workload};
 use super::{Change, Hub, Peer, Soft, TooMany};
-use causeway_catalog::Catalog;
 use causeway_federation::{ImportChange, RefusedOffer};
 use causeway_identity::{Standing, VerifyError};
-use causeway_model::{ClusterId, Health, RevokedSubject, ServiceHandle, ServiceName, SpiffeId, WorkloadId};
+use causeway_model::{ClusterId, Health, ServiceHandle, ServiceName, SpiffeId, WorkloadId};
 use causeway_presence::{Row, RowError};
 use causeway_wire::link::{UseServices, WatchPeerInstances};
 use std::collections::{BTreeSet, VecDeque};
@@ -79,32 +78,6 @@ impl Hub {
         self.presence_work.notify_one();
     }
 
-    /// Says goodbye for the workloads that are refused by `catalog` and have no control connection here: of those that have one, the
-    /// end of their sessions does. Their probes would keep them alive.
-    pub(crate) fn dismiss_revoked(&self, catalog: &Catalog) {
-        let subjects: BTreeSet<&RevokedSubject> =
-            catalog.revoked().map(|revoked| &revoked.revocation.subject).collect();
-        if subjects.is_empty() {
-            return;
-        }
-        let refused = |row: &Row| {
-            let mut keys =
-                row.svid_keys().map(|key| subjects.contains(&RevokedSubject::Key(*key))).peekable();
-            let all = keys.peek().is_some() && keys.all(|revoked| revoked);
-            all || subjects.contains(&RevokedSubject::Identity(row.identity.clone()))
-        };
-        let mut soft = self.soft();
-        let rows = soft.presence.local_rows().filter(|row| !row.attached && refused(row));
-        let gone: Vec<WorkloadId> = rows.map(|row| row.workload).collect();
-        let now = Instant::now();
-        gone.iter().for_each(|&workload| soft.goodbye(now, workload));
-        drop(soft);
-        gone.iter().for_each(|&workload| self.forwarder.forget(workload));
-        if !gone.is_empty() {
-            self.presence_work.notify_one();
-        }
-    }
-
     /// `workload` reports the health of a service.
     pub(crate) fn health(&self, workload: WorkloadId, service: &ServiceName, health: Health) {
         self.soft().presence.handle_health(Instant::now(), workload, service, health);
@@ -175,7 +148,7 @@ impl Hub {
 
 impl Soft {
     /// `workload` is gone, and nobody wonders why.
-    fn goodbye(&mut self, now: Instant, workload: WorkloadId) {
+    pub(super) fn goodbye(&mut self, now: Instant, workload: WorkloadId) {
         self.lost.goodbye(workload);
         self.presence.handle_goodbye(now, workload);
     }

@@ -41,6 +41,7 @@ impl Lost {
     /// It said goodbye.
     pub(super) fn goodbye(&mut self, workload: WorkloadId) {
         self.held.remove(&workload);
+        self.closed.remove(&workload);
     }
 
     /// Its last control connection is closed.

@@ -65,6 +65,7 @@ impl Hub {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             revision: catalog.revision(),
             root,
+            ready: self.not_ready().is_empty(),
             draining: catalog.is_draining(self.node.id()),
             attached: u32::try_from(soft.attached.len()).unwrap_or(u32::MAX),
             packets,

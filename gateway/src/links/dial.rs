@@ -36,8 +36,11 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 const STEADY: Duration = Duration::from_secs(5);
 /// The failure in a row that is reported: the first ones are to be expected while both clusters learn of a new link.
 const LOUD_AT: u32 = 3;
-/// A cluster that has not answered directly for this long is called through others first, if there is a way.
+/// A gateway that has not answered directly for this long is called through others first, if there is a way.
 const ROUND_AFTER: Duration = Duration::from_secs(1);
+/// A gateway that has answered directly for this long is called directly although there is a connection with it through others, which
+/// ends when the direct one stands. The cluster with the greater id waits as long again.
+const DIRECT_AGAIN: Duration = Duration::from_secs(10);
 /// The most addresses of one gateway that are tried in a row.
 const MAX_ADDRESSES: usize = 8;
 /// Calls that may end at the same time without waiting for each other.
@@ -53,7 +56,16 @@ pub(super) fn start(hub: &Hub) {
     hub.tasks.spawn_critical("link dialler", dialler.run(ends));
 }
 
-type Target = (ClusterId, NodeId);
+type Target = (ClusterId, NodeId, Way);
+
+/// How a gateway is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// As it answers.
+    Any,
+    /// At its addresses only: to take the place of a connection through other clusters, which stands meanwhile.
+    Direct,
+}
 
 /// What is known of calling one gateway.
 struct Call {
@@ -102,9 +114,10 @@ impl Dialler {
         let mut wake = now + LOOK_EVERY;
         for link in catalog.links() {
             known.extend(link.gateways.keys().map(|&node| (link.peer.id, node)));
+            self.straighten(now, link);
             wake = wake.min(self.turn_link(now, link));
         }
-        self.calls.retain(|target, call| call.line == Line::Busy || known.contains(target));
+        self.calls.retain(|target, call| call.line == Line::Busy || known.contains(&(target.0, target.1)));
         self.missing.retain(|&cluster, _| catalog.link_by_id(cluster).is_some());
         wake
     }
@@ -127,7 +140,7 @@ impl Dialler {
         }
         for node in choose(self.hub.node.id(), WANTED, sessions.len(), &candidates, now) {
             if let Some(gateway) = link.gateways.get(&node) {
-                self.call(link, gateway);
+                self.call(link, gateway, Way::Any);
             }
         }
         let waits = candidates.iter().filter_map(|candidate| match candidate.line {
@@ -137,22 +150,37 @@ impl Dialler {
         waits.filter(|until| *until > now).min().unwrap_or(now + LOOK_EVERY)
     }
 
+    /// Calls directly those gateways with which all connections pass through other clusters, though they answer.
+    fn straighten(&mut self, now: Instant, link: &Link) {
+        let cluster = link.peer.id;
+        let first = self.hub.node.cluster().id < cluster;
+        for node in self.hub.transit.roundabouts(cluster) {
+            let gateway = link.gateways.get(&node).filter(|gateway| is_reachable(gateway));
+            let line = self.calls.get(&(cluster, node, Way::Direct)).map_or(Line::Free, |call| call.line);
+            if let Some(gateway) = gateway
+                && is_due(now, line, self.hub.transit.direct_for(now, (cluster, node)), first)
+            {
+                self.call(link, gateway, Way::Direct);
+            }
+        }
+    }
+
     fn candidate(&self, cluster: ClusterId, node: NodeId, sessions: &BTreeSet<NodeId>) -> Candidate {
-        let line = self.calls.get(&(cluster, node)).map_or(Line::Free, |call| call.line);
+        let line = self.calls.get(&(cluster, node, Way::Any)).map_or(Line::Free, |call| call.line);
         Candidate { node, connected: sessions.contains(&node), line }
     }
 
-    fn call(&mut self, link: &Link, gateway: &GatewayFacts) {
-        let target = (link.peer.id, gateway.node);
+    fn call(&mut self, link: &Link, gateway: &GatewayFacts, way: Way) {
+        let target = (link.peer.id, gateway.node, way);
         let (min, max) = BACKOFF;
         let new = || Call { line: Line::Busy, backoff: Backoff::new(min, max), failures: 0 };
         let call = self.calls.entry(target).or_insert_with(new);
         call.line = Line::Busy;
-        let loud = call.failures + 1 == LOUD_AT;
+        let loud = way == Way::Any && call.failures + 1 == LOUD_AT;
         let (hub, ended, gateway) = (self.hub.clone(), self.ended.clone(), gateway.clone());
         let peer = PeerGateway::of(link, gateway.node, true);
         self.hub.tasks.spawn("link connection", async move {
-            let talked = dial(&hub, peer, &gateway, loud).await;
+            let talked = dial(&hub, peer, &gateway, (way, loud)).await;
             // the dialler is gone only when everything stops
             let _ = ended.send(Ended { target, talked }).await;
         });
@@ -180,9 +208,14 @@ async fn catalog_changed(changes: &mut broadcast::Receiver<Change>) {
 }
 
 /// Calls `gateway` and speaks with it until the connection ends; returns for how long they talked.
-async fn dial(hub: &Hub, peer: PeerGateway, gateway: &GatewayFacts, loud: bool) -> Option<Duration> {
+async fn dial(
+    hub: &Hub,
+    peer: PeerGateway,
+    gateway: &GatewayFacts,
+    (way, loud): (Way, bool),
+) -> Option<Duration> {
     let (cluster, node) = (peer.cluster.name.clone(), peer.node);
-    let connection = match connect(hub, &peer, gateway).await {
+    let connection = match connect(hub, &peer, gateway, way).await {
         Ok(connection) => connection,
         Err(tried) if loud => {
             tracing::warn!(%cluster, %node, tried, "a gateway of a linked cluster does not answer; it is tried again and again");
@@ -204,16 +237,28 @@ async fn dial(hub: &Hub, peer: PeerGateway, gateway: &GatewayFacts, loud: bool) 
     session::run(hub, &connection, peer, send, recv).await.then(|| begun.elapsed())
 }
 
-/// Where `gateway` may be: its addresses, and what stands for the way through other clusters.
-async fn addresses(hub: &Hub, cluster: ClusterId, gateway: &GatewayFacts) -> Vec<SocketAddr> {
-    let mut addrs = timeout(CONNECT_WITHIN, hub::link_addrs(gateway)).await.unwrap_or_default();
-    addrs.truncate(MAX_ADDRESSES);
-    let through = hub.transit.way(cluster).map(|_| transit_addr(cluster));
-    in_order(addrs, through, hub.transit.direct_for(Instant::now(), cluster))
+/// Whether to call a gateway directly with which all connections pass through others, if it has answered, or has not, as `direct` says.
+fn is_due(now: Instant, line: Line, direct: (bool, Duration), first: bool) -> bool {
+    let wait = if first { DIRECT_AGAIN } else { 2 * DIRECT_AGAIN };
+    let free = match line {
+        Line::Free => true,
+        Line::Busy => false,
+        Line::Resting(until) => until <= now,
+    };
+    let (answers, since) = direct;
+    free && answers && since >= wait
 }
 
-/// The way through others comes first if nobody of the cluster has answered directly for a while, and else last. For how long they have
-/// answered, or have not, says `direct`.
+/// Where `gateway` may be: its addresses, and what stands for the way through other clusters.
+async fn addresses(hub: &Hub, cluster: ClusterId, gateway: &GatewayFacts, way: Way) -> Vec<SocketAddr> {
+    let mut addrs = timeout(CONNECT_WITHIN, hub::link_addrs(gateway)).await.unwrap_or_default();
+    addrs.truncate(MAX_ADDRESSES);
+    let through = hub.transit.way(cluster).filter(|_| way == Way::Any).map(|_| transit_addr(cluster));
+    in_order(addrs, through, hub.transit.direct_for(Instant::now(), (cluster, gateway.node)))
+}
+
+/// The way through others comes first if the gateway has not answered directly for a while, and else last. For how long it has answered,
+/// or has not, says `direct`.
 fn in_order(
     mut addrs: Vec<SocketAddr>,
     through: Option<SocketAddr>,
@@ -228,8 +273,13 @@ fn in_order(
 }
 
 /// A connection to `gateway` at one of its addresses, or what was tried.
-async fn connect(hub: &Hub, peer: &PeerGateway, gateway: &GatewayFacts) -> Result<Connection, String> {
-    let addrs = addresses(hub, peer.cluster.id, gateway).await;
+async fn connect(
+    hub: &Hub,
+    peer: &PeerGateway,
+    gateway: &GatewayFacts,
+    way: Way,
+) -> Result<Connection, String> {
+    let addrs = addresses(hub, peer.cluster.id, gateway, way).await;
     let rule = ServerRule::GatewayNode(SpiffeId::gateway(&peer.cluster.trust_domain, peer.node));
     let tls = client_config(rule, hub.node.bundles(), Some(hub.node.svid()), alpn::LINK);
     let tls = tls.map_err(|error| error.to_string())?;
@@ -253,7 +303,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_through_others_is_tried_first_only_where_nobody_has_answered_for_a_while() {
+    fn a_direct_connection_is_made_in_place_of_one_through_others_by_one_side_first() {
+        let now = Instant::now();
+        let due = |line, answers, secs, first| is_due(now, line, (answers, Duration::from_secs(secs)), first);
+        assert!(due(Line::Free, true, 10, true) && due(Line::Resting(now), true, 10, true));
+        assert!(!due(Line::Free, true, 9, true) && !due(Line::Free, false, 60, true));
+        assert!(!due(Line::Busy, true, 60, true));
+        assert!(!due(Line::Resting(now + Duration::from_secs(1)), true, 60, true));
+        assert!(!due(Line::Free, true, 10, false) && due(Line::Free, true, 20, false));
+    }
+
+    #[test]
+    fn the_way_through_others_is_tried_first_only_where_the_gateway_has_not_answered_for_a_while() {
         let direct: SocketAddr = "192.0.2.1:7443".parse().unwrap();
         let through = transit_addr(ClusterId::new(9).unwrap());
         let tried = |answers, millis, through| {

@@ -14,14 +14,13 @@ mod pulse;
 mod tell;
 mod update;
 
-use super::transit::Speaking;
+use super::transit::{Roundabout, Speaking};
 use super::{FAREWELL, HELLO_WITHIN, WRITE_WITHIN};
 use crate::hub::{Change, Hub, Meter};
 use causeway_catalog::Link;
 use causeway_federation::SILENT_AFTER;
 use causeway_model::{ClusterFacts, Epoch, NodeId, Revision};
 use causeway_runtime::clock::unix_now;
-use causeway_transport::gateway::transit_cluster;
 use causeway_transport::{Connection, FrameReader, FrameWriter, RecvStream, SendStream, close};
 use causeway_wire::link::{LinkHello, LinkMessage, Unlink};
 use causeway_wire::view::VersionInfo;
@@ -43,9 +42,7 @@ use tokio::time::timeout;
 const QUEUE: usize = 2;
 /// A connection over which nothing came for this long is closed, so that another one is made.
 const QUIET: Duration = SILENT_AFTER.saturating_add(Duration::from_secs(2));
-/// A cluster that has answered directly for this long needs no connection through others.
-const DIRECT_AGAIN: Duration = Duration::from_secs(10);
-/// How often that is looked at.
+/// How often it is looked whether a connection through other clusters is still needed.
 const DIRECT_EVERY: Duration = Duration::from_secs(1);
 /// Clocks further apart than this are reported, in seconds: the slack that certificates have.
 const CLOCK_SLACK_SECS: u64 = 300;
@@ -154,11 +151,12 @@ async fn talk(
     let now = Instant::now();
     let voice = Voice::new(hub, peer, hello.have, now);
     let speaking = Speaking::new(hub, peer.cluster.id, peer.node, connection.remote_address());
+    let round = Roundabout::new(hub, peer.cluster.id, peer.node, connection.remote_address());
     let guide = speaking.as_ref().map(|_| Guide::new(peer.cluster.id, hub.transit.watch(), now));
     let ear = Ear::new(hub, peer, open.holds_imports(), speaking);
     let (limits, meter) = (Limits::new(), hub.metrics.meter("link"));
     let heart = Heart::new(connection, pulse);
-    let mut talk = Talk { hub, connection, peer, queue, heart, guide, voice, ear, limits, meter };
+    let mut talk = Talk { hub, connection, peer, queue, heart, guide, round, voice, ear, limits, meter };
     let end = talk.run(&mut frames, changes).await;
     talk.meter.skipped(frames.skipped());
     end
@@ -233,6 +231,8 @@ struct Talk<'h> {
     heart: Heart<'h>,
     /// What is told of paths through this cluster; nothing on a connection that passes through others.
     guide: Option<Guide>,
+    /// Set where it passes through others.
+    round: Option<Roundabout>,
     voice: Voice<'h>,
     ear: Ear<'h>,
     limits: Limits,
@@ -249,7 +249,7 @@ impl Talk<'_> {
             if now >= heard + QUIET {
                 return End::Silent;
             }
-            if self.is_roundabout(now) {
+            if self.round.as_ref().is_some_and(Roundabout::is_over) {
                 return End::Roundabout;
             }
             self.meter.skipped(frames.skipped());
@@ -314,17 +314,8 @@ impl Talk<'_> {
     fn wake(&self, heard: Instant, full: bool) -> Instant {
         let guide = self.guide.as_ref().and_then(Guide::poll_timeout);
         let say = if full { None } else { self.voice.poll_timeout().into_iter().chain(guide).min() };
-        let look = self.guide.is_none().then(|| Instant::now() + DIRECT_EVERY);
+        let look = self.round.is_some().then(|| Instant::now() + DIRECT_EVERY);
         say.into_iter().chain(self.ear.poll_timeout()).chain(look).fold(heard + QUIET, Instant::min)
-    }
-
-    /// Whether it passes through other clusters although the peer answers directly.
-    fn is_roundabout(&self, now: Instant) -> bool {
-        let through = transit_cluster(self.connection.remote_address()).is_some();
-        through && {
-            let (direct, since) = self.hub.transit.direct_for(now, self.peer.cluster.id);
-            direct && since >= DIRECT_AGAIN
-        }
     }
 
     /// Takes this change and those that wait behind it.

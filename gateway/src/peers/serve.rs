@@ -282,7 +282,16 @@ fn hear(
     if let Message::Hello { incarnation, .. } = &message {
         peers.note(node, *incarnation);
     }
-    let handled = hub.soft().presence.handle_message(Instant::now(), node, message);
+    let (handled, bad) = {
+        let presence = &mut hub.soft().presence;
+        (presence.handle_message(Instant::now(), node, message), presence.take_bad_row(node))
+    };
+    if let Some(error) = bad {
+        tracing::warn!(
+            gateway = %node, reason = error.reason(),
+            "rows of a gateway are left out, this one first: {error}; is it of another release?"
+        );
+    }
     handled.map_err(|error| (error.reason(), error.to_string()))
 }
 
@@ -307,6 +316,10 @@ async fn read_presence(peers: Peers, hub: Hub, caller: Sibling, receive: RecvStr
                 // a forwarder serves no admin API
                 status.admin = status.admin.filter(|_| caller.1 == GatewayRole::Gateway);
                 hub.soft().siblings.handle_status(Instant::now(), node, status);
+                continue;
+            }
+            PeerMessage::Reaches(reaches) => {
+                links::hear_reaches(&hub, node, reaches);
                 continue;
             }
             PeerMessage::PairReports(reports) => {

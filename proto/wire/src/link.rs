@@ -11,7 +11,10 @@ use crate::view::{BundleView, EndpointView, ExportSummary, Refusal, VersionInfo}
 use causeway_model::{
     ClusterFacts, ClusterId, Epoch, GatewayFacts, NodeId, Revision, ServiceHandle, WorkloadId,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
 
 /// The most exports in one [`Exports`].
 pub const MAX_EXPORTS_PER_FRAME: usize = 512;
@@ -234,7 +237,8 @@ pub struct PairReports {
 #[serde(transparent)]
 pub struct TransitPath {
     /// The clusters in the order in which a packet enters them: the speaker's own first, the destination last; 2 to [`MAX_PATH`], each
-    /// once.
+    /// once. More of them are not read.
+    #[serde(deserialize_with = "at_most::<_, _, MAX_PATH>")]
     pub clusters: Vec<ClusterId>,
 }
 
@@ -244,8 +248,37 @@ pub struct TransitPath {
 pub struct Routes {
     /// Whether transit is on at the speaker's end of the link. If not, it takes no envelope over it.
     pub transit: bool,
-    /// The best path to each cluster, at most [`MAX_PATHS`].
+    /// The best path to each cluster, at most [`MAX_PATHS`]. More of them are not read.
+    #[serde(deserialize_with = "at_most::<_, _, MAX_PATHS>")]
     pub paths: Vec<TransitPath>,
+}
+
+/// Reads a list of so many elements, and takes a longer one for malformed before it reads more.
+pub(crate) fn at_most<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MOST: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct AtMost<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for AtMost<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MOST} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                if list.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
+                }
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, MOST>(PhantomData))
 }
 
 /// The speaker's cluster removed the link.
@@ -291,5 +324,29 @@ messages! {
         17 = Routes(Routes),
         /// The listener's digest is of what the speaker has.
         18 = HaveExports(HaveExports),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{from_slice, to_vec};
+
+    fn routes(paths: usize, clusters: usize) -> Routes {
+        let clusters = (1..).map_while(ClusterId::new).take(clusters).collect();
+        Routes { transit: true, paths: vec![TransitPath { clusters }; paths] }
+    }
+
+    #[test]
+    fn more_paths_and_longer_ones_than_there_may_be_are_not_read() {
+        let read = |routes: &Routes| from_slice::<Routes>(&to_vec(routes).unwrap());
+        for (paths, clusters) in [(0, 0), (3, 0), (MAX_PATHS, MAX_PATH)] {
+            let said = routes(paths, clusters);
+            assert_eq!(read(&said).unwrap(), said);
+        }
+        for (paths, clusters) in [(MAX_PATHS + 1, 1), (1, MAX_PATH + 1), (2, 5000), (5000, 2)] {
+            let error = read(&routes(paths, clusters)).unwrap_err();
+            assert!(error.to_string().contains("at most"), "{paths} {clusters}: {error}");
+        }
     }
 }

@@ -7,10 +7,15 @@
 //! A gateway that joins has no certificate yet: on its first connection it may send [`JoinGateway`] only.
 
 use crate::codec::messages;
-use crate::link::PairReports;
+use crate::link::{PairReports, at_most};
 use crate::view::{BundleView, Refusal, VersionInfo};
-use causeway_model::{ClusterFacts, GatewayFacts, GatewayRole, HostPort, Locality, NodeId, Revision};
+use causeway_model::{
+    ClusterFacts, ClusterId, GatewayFacts, GatewayRole, HostPort, Locality, NodeId, Revision,
+};
 use serde::{Deserialize, Serialize};
+
+/// The most clusters in one [`Reaches`].
+pub const MAX_REACHED: usize = 1024;
 
 /// Which method of the registry a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,6 +79,8 @@ pub struct GatewayStatus {
     pub revision: Revision,
     /// The first 8 bytes of SHA-256 of the root that its SVID chains to.
     pub root: [u8; 8],
+    /// Whether it may be sent work: it has its tables, is not stopping, and can write what it must keep.
+    pub ready: bool,
     /// Whether it is being taken out of use.
     pub draining: bool,
     /// Control connections of sidecars.
@@ -90,6 +97,15 @@ pub struct GatewayStatus {
     pub admin: Option<HostPort>,
     /// The speaker's clock, in seconds since 1970.
     pub unix_time: u64,
+}
+
+/// The linked clusters that the speaker reaches, directly or through others: it sends on what the listener's sidecars have for them.
+/// Said every half second on the long stream; replaces what it said before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaches {
+    /// At most [`MAX_REACHED`]. More of them are not read.
+    #[serde(deserialize_with = "at_most::<_, _, MAX_REACHED>")]
+    pub clusters: Vec<ClusterId>,
 }
 
 /// Joins a gateway with a token.
@@ -188,5 +204,7 @@ messages! {
         12 = Status(GatewayStatus),
         /// Which directions between gateways of this cluster and of a linked one work, said twice a second on the long stream.
         13 = PairReports(PairReports),
+        /// The linked clusters that the speaker reaches.
+        14 = Reaches(Reaches),
     }
 }

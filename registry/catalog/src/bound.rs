@@ -19,6 +19,11 @@ pub(crate) const MAX_REMOVED: usize = 4_096;
 /// For how long, in seconds, an expired token or invite is kept, so that who uses it is told that it expired.
 pub const TOMBSTONE_SECS: u64 = 3_600;
 
+/// How many places for revocations are kept for gateways: a full list must not keep one in the cluster whose machine was taken over.
+pub const GATEWAY_REVOCATIONS: usize = 16;
+/// How many bytes of [`Revocation::MAX_TRUST_BYTES`] are kept for the same.
+const GATEWAY_TRUST_BYTES: usize = 4 * 1024;
+
 /// The longest DER of one root certificate, in bytes.
 const MAX_ROOT_LEN: usize = 16 * 1024;
 /// The longest sealed CA key, in bytes.
@@ -94,7 +99,7 @@ impl fmt::Display for Bound {
             Self::Roots => "root certificates of a trust domain",
             Self::Addresses => "addresses of a gateway",
             Self::Epochs => "live epochs of a key",
-            Self::Revocations => "revocations",
+            Self::Revocations => "revocations, some of them kept for gateways that are removed,",
         })
     }
 }
@@ -199,14 +204,34 @@ pub(crate) fn check_trust<'a>(
     roots: &[Vec<u8>],
     revoked: impl IntoIterator<Item = &'a Revocation>,
 ) -> Result<(), Refusal> {
+    check_trust_within(trust_domain, roots, revoked, Revocation::MAX_TRUST_BYTES)
+}
+
+fn check_trust_within<'a>(
+    trust_domain: &TrustDomain,
+    roots: &[Vec<u8>],
+    revoked: impl IntoIterator<Item = &'a Revocation>,
+    most: usize,
+) -> Result<(), Refusal> {
     let bytes = trust_len(roots, revoked);
-    if bytes <= Revocation::MAX_TRUST_BYTES {
+    if bytes <= most {
         return Ok(());
     }
     Err(Refusal::TrustTooLarge {
         trust_domain: trust_domain.clone(),
         bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
     })
+}
+
+/// As [`check_trust`], of the own cluster: what is kept for the revocations of gateways is left to them unless `reserved` is asked for.
+pub(crate) fn check_own_trust<'a>(
+    trust_domain: &TrustDomain,
+    roots: &[Vec<u8>],
+    revoked: impl IntoIterator<Item = &'a Revocation>,
+    reserved: bool,
+) -> Result<(), Refusal> {
+    let kept = if reserved { 0 } else { GATEWAY_TRUST_BYTES };
+    check_trust_within(trust_domain, roots, revoked, Revocation::MAX_TRUST_BYTES - kept)
 }
 
 /// Refuses a sealed CA key that is empty or larger than fits.

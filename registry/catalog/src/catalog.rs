@@ -37,6 +37,8 @@ pub struct Catalog {
     pub(crate) invites: BTreeMap<InviteId, Invite>,
     /// When whom this cluster trusts last changed: its own roots, those of a linked cluster, or a revocation.
     pub(crate) trust_changed: Revision,
+    /// When the part of it that is this cluster's own last changed: its roots, or a revocation of its certificates.
+    pub(crate) own_trust_changed: Revision,
     /// Before this time nothing is to be purged.
     pub(crate) purge_at: u64,
     pub(crate) audit: VecDeque<AuditEntry>,
@@ -172,7 +174,7 @@ impl Catalog {
         let revocations = self.revoked.len();
         self.revoked.retain(|_, revoked| revoked.ends_at > at);
         if self.revoked.len() < revocations {
-            self.trust_changed = self.revision;
+            self.own_trust_changes(self.revision);
             events.push(Event::ClusterChanged);
         }
         let before = self.tokens.len() + self.invites.len();
@@ -185,6 +187,11 @@ impl Catalog {
         if self.tokens.len() + self.invites.len() < before {
             events.push(Event::TokensChanged);
         }
+    }
+
+    /// Whom this cluster trusts changes at `revision`, by something that this cluster says of itself.
+    pub(crate) fn own_trust_changes(&mut self, revision: Revision) {
+        (self.trust_changed, self.own_trust_changed) = (revision, revision);
     }
 
     /// Sees to it that something which expires at `expires_at` is purged in time.

@@ -27,7 +27,7 @@ mod secret;
 mod tests;
 mod watch;
 
-pub use bound::{Bound, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS};
+pub use bound::{Bound, GATEWAY_REVOCATIONS, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS};
 pub use catalog::{Applied, Catalog, Outcome};
 pub use command::{
     ActivateRoot, AddGateway, Change, ChangeIf, Command, CommandBody, ConfirmRoots, CreateInvite,

@@ -47,6 +47,11 @@ impl Catalog {
         self.trust_changed
     }
 
+    /// The revision at which this cluster's own part of that last changed: its roots, or whom it refuses.
+    pub fn own_trust_revision(&self) -> Revision {
+        self.own_trust_changed
+    }
+
     /// Whose certificates are refused.
     pub fn revoked(&self) -> impl ExactSizeIterator<Item = &Revoked> {
         self.revoked.values()

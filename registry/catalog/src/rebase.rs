@@ -13,7 +13,7 @@ impl Catalog {
             return;
         }
         self.revision = revision;
-        self.trust_changed = revision;
+        self.own_trust_changes(revision);
         if let Some(cluster) = &mut self.cluster {
             cluster.ca.roots_changed = revision;
         }

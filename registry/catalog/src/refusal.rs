@@ -95,8 +95,8 @@ refusals! {
     }
 
     /// No gateway that is ready would be left in use.
-    "gateway {node} would leave none in use that is ready: every other one is being drained, was removed, or did not answer; \
-     take one into use again, or let another join, before this one is drained" =>
+    "gateway {node} would leave none in use that is ready: every other one is being drained, was removed, did not answer, or is a \
+     forwarder; take one into use again with causeway gateways undrain, or let another join, before this one goes" =>
     "gateway-last-in-use" GatewayLastInUse {
         /// Its number.
         node: NodeId,
@@ -110,8 +110,8 @@ refusals! {
     }
 
     /// The roots and revocations of a trust domain take too much room.
-    "the roots and revocations of {trust_domain} take {bytes} bytes, of at most {}: end a rotation, or reinstate what need not \
-     be refused any more", Revocation::MAX_TRUST_BYTES =>
+    "the roots and revocations of {trust_domain} take {bytes} bytes, of at most {}, some of them kept for gateways that are \
+     removed: end a rotation, or reinstate what need not be refused any more", Revocation::MAX_TRUST_BYTES =>
     "trust-too-large" TrustTooLarge {
         /// The trust domain.
         trust_domain: TrustDomain,

@@ -26,6 +26,29 @@ struct Said {
     paths: BTreeMap<ClusterId, Vec<ClusterId>>,
 }
 
+/// What a message changes of what its connection said before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    Nothing,
+    /// All that was said stands, and there is more.
+    More,
+    /// Some of what was said does not stand any more.
+    Less,
+}
+
+impl Said {
+    fn since(&self, before: &Self) -> News {
+        let stands = |(to, path): (&ClusterId, &Vec<ClusterId>)| self.paths.get(to) == Some(path);
+        match self == before {
+            true => News::Nothing,
+            false if !before.transit => News::More,
+            false if self.transit && before.paths.iter().all(stands) => News::More,
+            false => News::Less,
+        }
+    }
+}
+
 /// What the gateways of linked clusters say of the clusters that they reach.
 ///
 /// - Only who was told of by [`open`](Self::open) is heard, until [`close`](Self::close).
@@ -65,12 +88,12 @@ impl Routing {
     }
 
     /// `routes` were said over it. Paths beyond [`MAX_PATHS`] are refused.
-    pub fn handle_routes(&mut self, cluster: ClusterId, speaker: Speaker, routes: &Routes) {
+    pub fn handle_routes(&mut self, cluster: ClusterId, speaker: Speaker, routes: &Routes) -> News {
         let Some(said) = self.neighbours.get_mut(&cluster).and_then(|speakers| speakers.get_mut(&speaker))
         else {
-            return;
+            return News::Nothing;
         };
-        *said = Said { transit: routes.transit, paths: BTreeMap::new() };
+        let before = std::mem::replace(said, Said { transit: routes.transit, paths: BTreeMap::new() });
         for path in routes.paths.iter().take(MAX_PATHS) {
             match judge(self.own, cluster, path) {
                 Judged::Taken(destination) if !said.paths.contains_key(&destination) => {
@@ -81,6 +104,7 @@ impl Routing {
             }
         }
         self.refused += routes.paths.len().saturating_sub(MAX_PATHS) as u64;
+        said.since(&before)
     }
 
     /// How many paths were refused.
@@ -91,6 +115,20 @@ impl Routing {
     /// What follows from all that was said, if transit is on for the links with `on`, of which those with `up` reach a gateway.
     pub fn plan(&self, on: &BTreeSet<ClusterId>, up: &BTreeSet<ClusterId>) -> Plan {
         Plan::of(self, on, up)
+    }
+
+    /// The clusters that each neighbour of `among` says it reaches, over all connections together: the first [`MAX_PATHS`] of them.
+    fn heard(&self, among: &BTreeSet<ClusterId>) -> BTreeMap<ClusterId, BTreeSet<ClusterId>> {
+        let mut heard: BTreeMap<ClusterId, BTreeSet<ClusterId>> = BTreeMap::new();
+        for (neighbour, _, said) in self.agreed(among) {
+            let known = heard.entry(neighbour).or_default();
+            for &to in said.paths.keys() {
+                if known.len() < MAX_PATHS || known.contains(&to) {
+                    known.insert(to);
+                }
+            }
+        }
+        heard
     }
 
     /// The connections with neighbours of `among` at whose end transit is on, too.
@@ -118,8 +156,11 @@ enum Judged {
 fn judge(own: ClusterId, speaker: ClusterId, path: &TransitPath) -> Judged {
     let clusters = &path.clusters;
     let [first, .., last] = clusters[..] else { return Judged::Refused };
-    let distinct = clusters.iter().collect::<BTreeSet<_>>().len();
-    if first != speaker || clusters.len() > MAX_PATH || distinct < clusters.len() {
+    // the length comes first: nothing is done for each cluster of a path that is too long
+    if first != speaker || clusters.len() > MAX_PATH {
+        return Judged::Refused;
+    }
+    if clusters.iter().enumerate().any(|(at, cluster)| clusters[..at].contains(cluster)) {
         return Judged::Refused;
     }
     if clusters.contains(&own) { Judged::Loop } else { Judged::Taken(last) }

@@ -9,6 +9,8 @@ pub struct Counters {
     pub fenced_messages: u64,
     /// Rows of siblings that were not taken because a limit was reached.
     pub refused_rows: u64,
+    /// Rows of siblings that were not taken because they break a limit of a row.
+    pub bad_rows: u64,
     /// Requests for a sibling's rows, after a gap or a digest that differed.
     pub requests: u64,
     /// Local workloads whose lease ran out.

@@ -229,10 +229,17 @@ impl Presence {
             let requested = peer.learn(now, message, room, &self.config, &mut self.view);
             self.counters.requests += u64::from(requested);
             self.counters.refused_rows += peer.replica.take_refused();
+            self.counters.bad_rows += peer.replica.take_bad();
         } else {
             self.counters.fenced_messages += 1;
         }
         Ok(())
+    }
+
+    /// What the first row of the sibling's process that was not taken broke, once: what is beside such rows is taken, so nobody
+    /// would notice them.
+    pub fn take_bad_row(&mut self, node: NodeId) -> Option<RowError> {
+        self.peers.get_mut(&node)?.replica.take_first_bad()
     }
 
     fn room(&self) -> Room {

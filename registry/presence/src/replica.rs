@@ -3,9 +3,12 @@
 //! Invariant that makes lost, repeated and reordered messages harmless: a copy at version `v` holds the final state of
 //! every row whose last change is not after `v`. Deltas apply only to a copy that is not older than their start, and only
 //! their changes after `v` are taken; a snapshot replaces everything.
+//!
+//! Rows that are refused are the exception. Of a workload whose new row breaks a limit the row before stays until the sibling says
+//! something better, or that the workload is gone; the digests differ meanwhile.
 
 use crate::view::View;
-use crate::{Incarnation, Row, RowChange, TableDigest};
+use crate::{Incarnation, Row, RowChange, RowError, TableDigest};
 use causeway_model::{NodeId, WorkloadId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -49,6 +52,29 @@ pub(crate) struct Replica {
     next_orphan: Option<Instant>,
     /// Rows not taken because a limit was reached, since they were last counted.
     refused: u64,
+    bad: BadRows,
+}
+
+/// Rows not taken because they break a limit of a row.
+#[derive(Debug, Default)]
+struct BadRows {
+    /// How many, since they were last counted.
+    count: u64,
+    /// The first of this incarnation, until it is told.
+    first: Option<RowError>,
+    noted: bool,
+}
+
+impl BadRows {
+    /// Whether `row` keeps to the limits; noted if not.
+    fn pass(&mut self, row: &Row) -> bool {
+        let Err(error) = row.check() else { return true };
+        self.count += 1;
+        if !std::mem::replace(&mut self.noted, true) {
+            self.first = Some(error);
+        }
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -66,16 +92,19 @@ struct Staging {
     parts: BTreeSet<u32>,
     last_part: Option<u32>,
     rows: BTreeMap<WorkloadId, Arc<Row>>,
+    /// Workloads with rows that were not taken: what is known of them stays.
+    bad: BTreeSet<WorkloadId>,
     touched: Instant,
 }
 
 impl Staging {
     fn new(version: u64, now: Instant) -> Self {
-        Self { version, parts: BTreeSet::new(), last_part: None, rows: BTreeMap::new(), touched: now }
+        let (rows, bad) = (BTreeMap::new(), BTreeSet::new());
+        Self { version, parts: BTreeSet::new(), last_part: None, rows, bad, touched: now }
     }
 
     /// Takes a part; returns how many rows were left out because there are too many.
-    fn add(&mut self, part: Part, room: Room) -> u64 {
+    fn add(&mut self, part: Part, room: Room, bad: &mut BadRows) -> u64 {
         if !self.parts.insert(part.number) {
             return 0;
         }
@@ -84,10 +113,12 @@ impl Staging {
         }
         let mut refused = 0;
         for row in part.rows {
-            if self.rows.len() < room.per_gateway {
+            if self.rows.len() + self.bad.len() >= room.per_gateway {
+                refused += 1;
+            } else if bad.pass(&row) {
                 self.rows.insert(row.workload, row);
             } else {
-                refused += 1;
+                self.bad.insert(row.workload);
             }
         }
         refused
@@ -120,6 +151,7 @@ impl Replica {
             staging: None,
             next_orphan: None,
             refused: 0,
+            bad: BadRows::default(),
         }
     }
 
@@ -167,6 +199,7 @@ impl Replica {
         self.version = 0;
         self.digest = TableDigest::default();
         self.staging = None;
+        self.bad.noted = false;
     }
 
     /// When to call [`Self::drop_orphans`].
@@ -183,6 +216,16 @@ impl Replica {
         std::mem::take(&mut self.refused)
     }
 
+    /// How many rows broke a limit since this was last asked.
+    pub(crate) fn take_bad(&mut self) -> u64 {
+        std::mem::take(&mut self.bad.count)
+    }
+
+    /// What the first such row of this incarnation broke, once.
+    pub(crate) fn take_first_bad(&mut self) -> Option<RowError> {
+        self.bad.first.take()
+    }
+
     pub(crate) fn drop_orphans(&mut self, now: Instant, view: &mut View) {
         let due = |held: &Held| held.orphan_until.is_some_and(|until| until <= now);
         for (&workload, _) in self.rows.iter().filter(|(_, held)| due(held)) {
@@ -195,7 +238,8 @@ impl Replica {
     /// Forgets everything, the incarnation included.
     pub(crate) fn clear(&mut self, view: &mut View) {
         self.rows.keys().for_each(|&workload| view.remove(self.node, workload));
-        *self = Self { refused: self.refused, ..Self::new(self.node) };
+        let bad = BadRows { noted: false, ..std::mem::take(&mut self.bad) };
+        *self = Self { refused: self.refused, bad, ..Self::new(self.node) };
     }
 
     /// The sibling says what its table looks like.
@@ -226,6 +270,7 @@ impl Replica {
         let known = self.version;
         for change in changes.into_iter().filter(|change| change.seq() > known) {
             match change {
+                RowChange::Up(row) if !self.bad.pass(&row) => {}
                 RowChange::Up(row) => self.put(row, &mut room, view),
                 RowChange::Gone { workload, .. } => self.remove(workload, view),
             }
@@ -248,7 +293,7 @@ impl Replica {
         };
         if staging.version == part.version {
             staging.touched = now;
-            self.refused += staging.add(part, room);
+            self.refused += staging.add(part, room, &mut self.bad);
         }
         if staging.is_complete() {
             self.replace(staging, room, view);
@@ -260,7 +305,8 @@ impl Replica {
     /// Makes the copy equal to a snapshot. Rows of an older incarnation are not the snapshot's to remove.
     fn replace(&mut self, snapshot: Staging, mut room: Room, view: &mut View) {
         let missing = |(workload, held): (&WorkloadId, &Held)| {
-            (held.orphan_until.is_none() && !snapshot.rows.contains_key(workload)).then_some(*workload)
+            let named = snapshot.rows.contains_key(workload) || snapshot.bad.contains(workload);
+            (held.orphan_until.is_none() && !named).then_some(*workload)
         };
         let gone: Vec<WorkloadId> = self.rows.iter().filter_map(missing).collect();
         room.more = room.more.saturating_add(gone.len());

@@ -203,8 +203,8 @@ impl Row {
         Ok(())
     }
 
-    /// An upper bound of this row's size on the wire, in bytes, where an integer takes at most 9. The encoding is not this
-    /// crate's: the store's golden files hold the two together.
+    /// An upper bound of this row's size on the wire, in bytes, where an integer takes at most 9, and of the sizes that it may grow
+    /// to while its workload renews its SVID. The encoding is not this crate's: the store's golden files hold the two together.
     pub fn encoded_len(&self) -> usize {
         const INTEGER: usize = 9;
         const SCHEME: usize = "spiffe://".len();
@@ -223,7 +223,8 @@ impl Row {
             + text(self.locality.region.len())
             + text(self.locality.zone.len())
             + text(self.release.len());
-        let keys = self.svid_key.len() * (1 + self.older_keys.len()) + INTEGER;
+        // as many as it may come to have: it gets further ones after it was checked
+        let keys = self.svid_key.len() * (1 + Self::MAX_OLDER_KEYS) + INTEGER;
         // workload, weight, seq, attached, and the lengths of the two other lists
         texts + services + keys + ADDRESS * self.overlay.len() + 6 * INTEGER
     }
@@ -343,5 +344,33 @@ pub(crate) mod tests {
             large.services.push(ServedService { name, ports, health: Health::Healthy });
         }
         assert_eq!(large.check().unwrap_err().reason(), "row_too_large");
+    }
+
+    /// A row that is as large as a row may be.
+    pub(crate) fn largest(workload: u64) -> Row {
+        let room = |row: &Row| Row::MAX_ENCODED - row.encoded_len();
+        let locality = Locality { region: String::new(), zone: String::new() };
+        let mut large = Row { release: String::new(), locality, ..row(workload, &[]) };
+        let port = |port| ServicePort { port, protocol: Protocol::Grpc };
+        let ports = PortSet::try_from((1..=25).map(port).collect::<Vec<_>>()).unwrap();
+        while room(&large) > Row::MAX_RELEASE + 2 * Locality::MAX_LEN {
+            let name = format!("{}{:02}.n", "s".repeat(40), large.services.len()).parse().unwrap();
+            large.services.push(ServedService { name, ports: ports.clone(), health: Health::Healthy });
+        }
+        large.release = "r".repeat(room(&large).min(Row::MAX_RELEASE));
+        large.locality.region = "r".repeat(room(&large).min(Locality::MAX_LEN));
+        large.locality.zone = "z".repeat(room(&large));
+        large
+    }
+
+    #[test]
+    fn a_row_that_is_as_large_as_may_be_stays_good_while_its_workload_renews() {
+        let mut row = largest(1);
+        assert_eq!(row.encoded_len(), Row::MAX_ENCODED);
+        for key in 1..=5 {
+            row.renew([key; 32]);
+            assert_eq!((row.check(), row.encoded_len()), (Ok(()), Row::MAX_ENCODED));
+        }
+        assert_eq!(row.svid_keys().count(), 1 + Row::MAX_OLDER_KEYS);
     }
 }

@@ -3,6 +3,7 @@
 use super::{failed, ok, spell, warning};
 use crate::admin::api::Check;
 use crate::authority::Awaited;
+use causeway_catalog::GATEWAY_REVOCATIONS;
 use causeway_model::Revocation;
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +62,7 @@ pub(super) fn root(of: Option<&str>, expires: SystemTime, now: SystemTime) -> Ch
 /// How many certificates are refused by name.
 pub(super) fn revocations(count: usize) -> Check {
     const NAME: &str = "revocations";
-    let most = Revocation::MAX_PER_DOMAIN;
+    let most = Revocation::MAX_PER_DOMAIN - GATEWAY_REVOCATIONS;
     let seen = format!("{count} of at most {most}");
     let fix = "each is forgotten a little more than a day after it was made; `causeway reinstate` takes back those that are not needed; if \
                very many must be refused, `causeway ca rotate` refuses all older certificates";
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn revocations_near_their_limit_are_told_of() {
-        let most = Revocation::MAX_PER_DOMAIN;
+        let most = Revocation::MAX_PER_DOMAIN - GATEWAY_REVOCATIONS;
         let state = |count| revocations(count).state;
         assert_eq!((state(0), state(most / 2)), ("ok".into(), "ok".into()));
         assert_eq!((state(most * 9 / 10), state(most)), ("warning".into(), "failed".into()));

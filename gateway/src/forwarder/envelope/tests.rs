@@ -1,5 +1,6 @@
 use super::super::source::SourceLimits;
 use super::super::tables::{Fixed, Inputs, LinkRoute, ServiceRoute, TransitRoutes};
+use super::super::target::Target;
 use super::*;
 use causeway_model::{Epoch, ServiceHandle, WorkloadId};
 use causeway_wire::CidKeys;
@@ -117,6 +118,7 @@ fn outcome(tables: &Tables, class: Option<Class>, (origin, hops): (u32, u8), hea
     let envelope = Envelope { hops, origin: cluster(origin) };
     match pass(tables, class, &envelope, header) {
         Passage::Relay(path, hops) => format!("relay {} {hops}", path.target.addr),
+        Passage::HandOn(path) => format!("hand on {}", path.target.addr),
         Passage::Open(Verdict::Deliver(source)) => format!("deliver {}", source.addr),
         Passage::Open(Verdict::Send(path)) => format!("send {}", path.target.addr),
         Passage::Open(Verdict::Wrap(path)) => format!("wrap {}", path.target.addr),
@@ -212,7 +214,7 @@ fn every_admission_rule_of_envelopes() {
             initial(gateway(OWN, NodeId::ANY), gateway(BEHIND, HERE)),
             "foreign-source-id",
         ),
-        ("another gateway", neighbour, (STRANGER, 2), short(gateway(OWN, SIBLING)), "relay 127.0.0.2:7443 2"),
+        ("another gateway", neighbour, (STRANGER, 2), short(gateway(OWN, SIBLING)), "hand on 127.0.0.2:7443"),
         ("no such gateway", neighbour, (STRANGER, 3), short(gateway(OWN, NodeId(9))), "unknown-gateway"),
         ("a stranger to a workload", neighbour, (STRANGER, 3), here, "unknown-source"),
         (
@@ -260,6 +262,53 @@ fn every_admission_rule_of_envelopes() {
     }
 }
 
+/// How many of 100 first flights pass that come from gateway 20 of the neighbour at once, if it may start 10 handshakes and strangers 4.
+fn flights(tables: &Tables, origin: impl Fn(usize) -> u32, dcid: &Cid) -> usize {
+    let limits = SourceLimits {
+        gateway_handshakes: 10 * 4,
+        stranger_handshakes: 4 * 4,
+        stranger_packets: 4 * 4,
+        ..SourceLimits::default()
+    };
+    let neighbour = Class::Link(cluster(NEIGHBOUR), NodeId(20));
+    let source = Arc::new(Source::new(addr(20), neighbour, 0, 0, &limits));
+    let strangers = Strangers::new(7, &limits);
+    let passed = |at: &usize| {
+        let origin = cluster(origin(*at));
+        let header = initial(*dcid, Cid::gateway(origin, NodeId(5), 3));
+        let envelope = Envelope { hops: 3, origin };
+        let passage = consider(tables, Some(&source), (&strangers, 1), &envelope, &header);
+        !matches!(passage, Passage::Open(Verdict::Drop(_)))
+    };
+    (0..100).filter(passed).count()
+}
+
+#[test]
+fn first_flights_count_as_the_neighbours_wherever_they_go() {
+    let tables = tables();
+    let gateway = |id, node| Cid::gateway(cluster(id), node, 3);
+    for (what, dcid) in [
+        ("to this gateway", gateway(OWN, HERE)),
+        ("to another gateway of this cluster", gateway(OWN, SIBLING)),
+        ("to another cluster", gateway(FAR, NodeId(9))),
+    ] {
+        let passed = flights(&tables, |_| BEHIND, &dcid);
+        assert!((10..=12).contains(&passed), "{what}: {passed}");
+    }
+}
+
+#[test]
+fn a_neighbour_that_makes_up_origins_brings_no_more_of_strangers() {
+    let origins: Vec<u32> = (100..200).collect();
+    let transit = transit(&[], &[(NEIGHBOUR, &origins)]);
+    let tables = build(OWN, &[NEIGHBOUR], transit, |_| {});
+    for node in [HERE, SIBLING] {
+        let to = Cid::gateway(cluster(OWN), node, 3);
+        let passed = flights(&tables, |at| 100 + u32::try_from(at).unwrap(), &to);
+        assert!((4..=6).contains(&passed), "{passed}");
+    }
+}
+
 #[test]
 fn what_starts_here_goes_directly_while_that_works() {
     let tables = tables();
@@ -283,6 +332,41 @@ fn what_starts_here_goes_directly_while_that_works() {
     kill(NEIGHBOUR);
     assert_eq!(to(BEHIND), ("no-path", None));
     assert!(way(&tables, cluster(FAR), &workload(FAR, ATTACHED)).is_some(), "a link token may go there");
+}
+
+#[test]
+fn where_there_is_no_way_a_sibling_that_has_one_is_asked_and_asks_nobody() {
+    let beside = |inputs: &mut Inputs| {
+        let of = |id| (cluster(id), vec![SIBLING, NodeId(99)]);
+        inputs.beside = Arc::new([BEHIND, PLAIN, FAR].map(of).into_iter().collect());
+        inputs.admit(addr(10), Class::Workload(ATTACHED), 0, 0);
+    };
+    let ways = transit(&[(BEHIND, NEIGHBOUR, &[20])], &[(NEIGHBOUR, &[NEIGHBOUR, BEHIND])]);
+    let tables = build(OWN, &[NEIGHBOUR, BEHIND, PLAIN, OTHER], ways, beside);
+    let to = |class, id: u32| match route(&tables, Some(class), &short(workload(id, WorkloadId(8)))) {
+        Verdict::Send(path) => format!("send {}", path.target.addr),
+        Verdict::Wrap(path) => format!("wrap {}", path.target.addr),
+        Verdict::Drop(reason) => reason.reason().to_owned(),
+        Verdict::Deliver(_) | Verdict::Own => "here".to_owned(),
+    };
+    let kill = |of: &dyn Fn(&Target) -> bool| {
+        let targets = tables.targets.iter().filter(|target| of(target));
+        targets.flat_map(|target| &target.ports).for_each(|port| port.alive.store(false, Relaxed));
+    };
+    kill(&|target| [BEHIND, PLAIN, OTHER].map(cluster).iter().any(|&id| target.cluster() == Some(id)));
+    let (sidecar, sibling) = (Class::Workload(ATTACHED), Class::Sibling(SIBLING));
+    let link = Class::Link(cluster(NEIGHBOUR), NodeId(20));
+    assert_eq!(to(sidecar, BEHIND), "wrap 127.0.0.20:7443", "its own way comes first");
+    assert_eq!(to(sidecar, PLAIN), "send 127.0.0.2:7443");
+    assert_eq!(to(sidecar, OTHER), "no-path", "nobody reaches it");
+    assert_eq!(to(sidecar, FAR), "unknown-cluster");
+    assert_eq!(to(sibling, NEIGHBOUR).split(' ').next(), Some("send"));
+    assert_eq!(to(sibling, BEHIND), "wrap 127.0.0.20:7443");
+    assert_eq!(to(sibling, PLAIN), "no-path", "it is not handed on to a third");
+    assert_eq!(to(sibling, FAR), "unknown-cluster");
+    assert_eq!((to(link, PLAIN), to(link, BEHIND)), ("loop".to_owned(), "loop".to_owned()));
+    kill(&|target| target.cluster().is_none());
+    assert_eq!(to(sidecar, PLAIN), "no-path", "the sibling does not answer");
 }
 
 #[test]
@@ -335,7 +419,7 @@ fn relayed(clusters: &[Tables]) -> usize {
                 at = usize::try_from(next.get()).unwrap();
             }
             Passage::Open(Verdict::Drop(DropReason::Loop)) => return count,
-            Passage::Open(other) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }

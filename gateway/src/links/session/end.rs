@@ -13,7 +13,7 @@ pub(super) enum End {
     Removed,
     /// The link was made anew, with another key: the next connection is of the new one.
     Renewed,
-    /// It passes through other clusters, and the peer answers directly.
+    /// It passes through other clusters, and a direct connection with the peer stands.
     Roundabout,
     /// This gateway stops.
     Stopping,
@@ -102,7 +102,7 @@ impl fmt::Display for End {
             Self::Unlinked => f.write_str("the peer removed the link"),
             Self::Removed => f.write_str("this cluster removed the link"),
             Self::Renewed => f.write_str("the link was made anew"),
-            Self::Roundabout => f.write_str("it passes through other clusters, and a direct one can be made"),
+            Self::Roundabout => f.write_str("it passes through other clusters, and a direct one stands"),
             Self::Stopping => f.write_str("this gateway stops"),
             Self::Finished => f.write_str("the peer ended the stream"),
             Self::NoHello => f.write_str("the peer's hello did not arrive in time"),

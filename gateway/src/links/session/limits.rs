@@ -17,13 +17,20 @@ const WANTS_EVERY: Duration = Duration::from_millis(2);
 const WANTS_BURST: u32 = 1_000;
 /// Entries of such a list that cost as much as one list.
 const WANTS_A_UNIT: usize = 1_024;
+/// Paths through the peer's cluster: 2 messages a second, where a gateway sends at most one. Each makes everything that is told of paths
+/// to be thought over.
+const ROUTES_EVERY: Duration = Duration::from_millis(500);
+/// What comes at once after it was held up on its way.
+const ROUTES_BURST: u32 = 8;
 /// Heartbeats, reports on pairs of gateways, and paths: 125 units a second. A gateway sends at most 10 of each of the first two, of
 /// up to 9 units, and one of the last.
 const PULSE_EVERY: Duration = Duration::from_millis(8);
 /// What comes at once after it was held up on its way.
 const PULSE_BURST: u32 = 500;
-/// Reports or paths that cost as much as one message.
+/// Reports that cost as much as one message.
 const REPORTS_A_UNIT: usize = 32;
+/// Clusters, on all paths together, that cost as much as one message.
+const HOPS_A_UNIT: usize = 128;
 /// News: 5,000 units a second.
 const NEWS_EVERY: Duration = Duration::from_micros(200);
 /// Room for the exports of a whole cluster (10,000), and for the endpoints of every service that may be in use (4,096), twice.
@@ -38,6 +45,7 @@ pub(super) struct Limits {
     facts: Bucket,
     wants: Bucket,
     pulse: Bucket,
+    routes: Bucket,
     news: Bucket,
 }
 
@@ -47,6 +55,7 @@ impl Limits {
             facts: Bucket::new(FACTS_EVERY, FACTS_BURST),
             wants: Bucket::new(WANTS_EVERY, WANTS_BURST),
             pulse: Bucket::new(PULSE_EVERY, PULSE_BURST),
+            routes: Bucket::new(ROUTES_EVERY, ROUTES_BURST),
             news: Bucket::new(NEWS_EVERY, NEWS_BURST),
         }
     }
@@ -61,7 +70,11 @@ impl Limits {
             }
             LinkMessage::SendSnapshot(_) | LinkMessage::HaveExports(_) => (&mut self.wants, 1),
             LinkMessage::Heartbeat(_) => (&mut self.pulse, 1),
-            LinkMessage::Routes(told) => (&mut self.pulse, units(told.paths.len(), REPORTS_A_UNIT)),
+            LinkMessage::Routes(told) => {
+                self.routes.charge(now, 1);
+                let hops = told.paths.iter().map(|path| path.clusters.len()).sum();
+                (&mut self.pulse, units(hops, HOPS_A_UNIT))
+            }
             LinkMessage::PairReports(told) => (&mut self.pulse, units(told.reports.len(), REPORTS_A_UNIT)),
             LinkMessage::Exports(exports) => {
                 (&mut self.news, units(exports.upserts.len() + exports.removed.len(), EXPORTS_A_UNIT))
@@ -87,7 +100,7 @@ impl Limits {
 
     /// When the next message may be read; `None` if it may be now.
     pub(super) fn resume_at(&self, now: Instant) -> Option<Instant> {
-        let buckets = [&self.facts, &self.wants, &self.pulse, &self.news];
+        let buckets = [&self.facts, &self.wants, &self.pulse, &self.routes, &self.news];
         buckets.into_iter().filter_map(|bucket| bucket.debt_until(now)).max()
     }
 }
@@ -163,6 +176,29 @@ mod tests {
             assert!(!told, "{ms}");
             assert!(!(ms % 1000 == 0 && limits.charge(now, &routes())), "{ms}");
         }
+    }
+
+    #[test]
+    fn paths_are_taken_twice_a_second_however_few_they_are() {
+        let (start, mut limits) = (Instant::now(), Limits::new());
+        let few: LinkMessage = Routes { transit: true, paths: Vec::new() }.into();
+        let mut taken = 0;
+        for ms in 0..60_000 {
+            let now = start + Duration::from_millis(ms);
+            if limits.resume_at(now).is_none() {
+                limits.charge(now, &few);
+                taken += 1;
+            }
+        }
+        assert!((120..=130).contains(&taken), "{taken}");
+        let cost = |clusters: usize| {
+            let mut limits = Limits::new();
+            let path = TransitPath { clusters: vec![ClusterId::new(1).unwrap(); clusters] };
+            limits.charge(start, &Routes { transit: true, paths: vec![path; 64] }.into());
+            limits.pulse.clone()
+        };
+        let left = |mut bucket: Bucket| (0..10_000).take_while(|_| bucket.take(start).is_ok()).count();
+        assert!(left(cost(MAX_PATH)) < left(cost(1)), "long paths cost no more than short ones");
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Patience {
             let due = async {
                 match alone_since {
                     Some(_) if tried => tokio::time::sleep_until(again).await,
-                    Some(since) => tokio::time::sleep(first.saturating_sub(since.elapsed())).await,
+                    Some(since) => tokio::time::sleep_until((since + first).into()).await,
                     None => std::future::pending().await,
                 }
             };
@@ -202,12 +202,17 @@ mod tests {
     const SLACK: Duration = Duration::from_millis(50);
     const LONG: Duration = Duration::from_secs(60);
 
+    /// The time of the test's clock, which stands still while the test works.
+    fn now() -> Instant {
+        Virtual::now().into_std()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_sidecar_that_is_alone_for_long_attaches_again_until_it_is_not() {
         let state = watch::Sender::new(ControlState::default());
         let mut patience = Patience::new(state.subscribe());
         let set = |alone: bool| {
-            state.send_modify(|state| state.alone_since = alone.then(Instant::now));
+            state.send_modify(|state| state.alone_since = alone.then(now));
         };
         let latest = || 0.999_999;
         assert!(timeout(LONG, patience.end(latest)).await.is_err(), "it was never alone");
@@ -242,8 +247,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ten_thousand_sidecars_do_not_come_at_one_instant() {
         let (mut tries, began) = (std::collections::BTreeMap::<u128, u32>::new(), Virtual::now());
-        let state =
-            watch::Sender::new(ControlState { alone_since: Some(Instant::now()), ..ControlState::default() });
+        let state = watch::Sender::new(ControlState { alone_since: Some(now()), ..ControlState::default() });
         let mut sidecars = tokio::task::JoinSet::new();
         for _ in 0..10_000 {
             let mut patience = Patience::new(state.subscribe());

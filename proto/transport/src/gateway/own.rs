@@ -101,11 +101,24 @@ impl OwnSocket {
     /// A source in the form in which quinn has the addresses that it was told to call: it maps them by the family of the socket, and
     /// takes a packet from elsewhere for somebody else's.
     fn shown(&self, from: SocketAddr) -> SocketAddr {
-        let v6 = self.sockets.first().is_some_and(|socket| socket.local_addr().is_ipv6());
+        let v6 = self.first().is_some_and(|socket| socket.local_addr().is_ipv6());
         match from {
             SocketAddr::V4(v4) if v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
             addr => addr,
         }
+    }
+
+    /// The socket that quinn takes for the only one: of IPv6 if there is any, as quinn calls no IPv6 address from one of IPv4.
+    fn first(&self) -> Option<&ForwardSocket> {
+        self.sockets.iter().find(|socket| socket.local_addr().is_ipv6()).or_else(|| self.sockets.first())
+    }
+
+    /// The socket from which packets for `to` leave: the one at the address at which the connection is, if it can.
+    fn leaves_by(&self, to: SocketAddr, src_ip: Option<IpAddr>) -> Option<&ForwardSocket> {
+        let mut able = self.sockets.iter().filter(|socket| socket.reaches(to));
+        let at = src_ip.map(|ip| ip.to_canonical());
+        let named = at.and_then(|ip| able.clone().find(|socket| socket.local_addr().ip() == ip));
+        named.or_else(|| able.next())
     }
 }
 
@@ -133,16 +146,10 @@ impl AsyncUdpSocket for OwnSocket {
             }
             return Ok(());
         }
-        let from_ip =
-            |socket: &&ForwardSocket| transmit.src_ip.is_some_and(|ip| socket.local_addr().ip() == ip);
-        let socket = self
-            .sockets
-            .iter()
-            .find(from_ip)
-            .or_else(|| self.sockets.iter().find(|socket| socket.reaches(to)));
         // an error here would end every connection of the endpoint: an unreachable peer is that peer's loss
-        if let Some(socket) = socket {
-            let _ = socket.transmit(transmit);
+        if let Some(socket) = self.leaves_by(to, transmit.src_ip) {
+            // the form in which quinn has the address is of its first socket, and this one may be of the other family
+            let _ = socket.transmit(&Transmit { destination: to, ..transmit.clone() });
         }
         Ok(())
     }
@@ -176,10 +183,7 @@ impl AsyncUdpSocket for OwnSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.sockets
-            .first()
-            .map(ForwardSocket::local_addr)
-            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        self.first().map(ForwardSocket::local_addr).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
     fn may_fragment(&self) -> bool {
@@ -222,6 +226,35 @@ mod tests {
         own.try_send(&transmit(transit_addr(cluster), Some(100))).unwrap();
         own.try_send(&transmit("127.0.0.1:9".parse().unwrap(), None)).unwrap();
         assert_eq!(*sent.0.lock().unwrap(), [(cluster, 250, 250), (cluster, 250, 100)]);
+    }
+
+    #[test]
+    fn with_a_listener_of_either_family_both_are_answered_in_either_order() {
+        let bind = |ip: &str| ForwardSocket::bind_any_port(ip.parse().unwrap());
+        if bind("::1").is_err() {
+            return;
+        }
+        for order in [["::1", "127.0.0.1"], ["127.0.0.1", "::1"]] {
+            let sockets: Vec<ForwardSocket> = order.iter().map(|ip| bind(ip).unwrap()).collect();
+            let ports: Vec<SocketAddr> = sockets.iter().map(ForwardSocket::local_addr).collect();
+            let own = OwnSocket::new(OwnPackets::new(), sockets);
+            assert!(own.local_addr().unwrap().is_ipv6(), "quinn calls no IPv6 address from {order:?}");
+            for ip in ["127.0.0.1", "::1"] {
+                let ip: IpAddr = ip.parse().unwrap();
+                let peer = std::net::UdpSocket::bind((ip, 0)).unwrap();
+                peer.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+                let called = peer.local_addr().unwrap();
+                for (destination, src_ip) in
+                    [(own.shown(called), None), (own.shown(called), Some(ip)), (called, None)]
+                {
+                    own.try_send(&Transmit { src_ip, ..transmit(destination, None) }).unwrap();
+                    let mut packet = [0; 300];
+                    let (len, from) = peer.recv_from(&mut packet).unwrap();
+                    assert_eq!(len, 250, "{order:?} {destination}");
+                    assert!(ports.contains(&from) && from.ip() == ip, "{from} {ports:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) fn messages() -> Examples<PeerMessage> {
         .with("facts-updated", FactsUpdated {})
         .with("status", status())
         .with("pair-reports", crate::link::pair_reports())
+        .with("reaches", Reaches { clusters: vec![crate::nouns::cluster_id(3)] })
 }
 
 fn status() -> GatewayStatus {
@@ -36,6 +37,7 @@ fn status() -> GatewayStatus {
         release: "0.1.0".to_owned(),
         revision: Revision(300),
         root: [7; 8],
+        ready: true,
         draining: true,
         attached: 70_000,
         packets: u64::MAX,

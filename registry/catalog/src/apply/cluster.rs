@@ -48,7 +48,7 @@ impl Catalog {
             created_at: context.at,
         });
         self.gateways.insert(c.gateway.node, c.gateway.clone());
-        self.trust_changed = context.revision;
+        self.own_trust_changes(context.revision);
         Ok(done([Event::ClusterChanged, Event::GatewaysChanged, Event::KeysChanged]))
     }
 
@@ -91,14 +91,18 @@ impl Catalog {
             return Err(Refusal::GatewayUnknown { node });
         }
         // of two gateways that are drained at once the second sees here that the first is on its way out
-        let stays = |other: &NodeId| {
-            *other != node && self.gateways.contains_key(other) && !self.draining.contains(other)
-        };
+        let stays = |other: &NodeId| *other != node && self.is_in_use(*other);
         if c.draining && !self.draining.contains(&node) && !c.ready.iter().any(stays) {
             return Err(Refusal::GatewayLastInUse { node });
         }
         let changed = if c.draining { self.draining.insert(node) } else { self.draining.remove(&node) };
         Ok(done(changed.then_some(Event::GatewaysChanged).into_iter().collect::<Vec<_>>()))
+    }
+
+    /// Whether sidecars may turn to that gateway: a forwarder takes none.
+    fn is_in_use(&self, node: NodeId) -> bool {
+        let serves = |gateway: &GatewayFacts| gateway.role == GatewayRole::Gateway;
+        self.gateways.get(&node).is_some_and(serves) && !self.draining.contains(&node)
     }
 
     pub(crate) fn remove_gateway(
@@ -112,6 +116,9 @@ impl Catalog {
         let registry = |gateway: &GatewayFacts| gateway.role == GatewayRole::Gateway;
         if registry(known) && self.gateways.values().filter(|gateway| registry(gateway)).count() == 1 {
             return Err(Refusal::GatewayLast { node });
+        }
+        if registry(known) && !self.gateways.keys().any(|other| *other != node && self.is_in_use(*other)) {
+            return Err(Refusal::GatewayLastInUse { node });
         }
         let identity = SpiffeId::node(&trust_domain, known.role, node);
         let subjects = BTreeSet::from([RevokedSubject::Identity(identity)]);

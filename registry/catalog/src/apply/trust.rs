@@ -1,13 +1,13 @@
 //! The rotation of the certificate authority, and revocations.
 
 use super::tokens::check_expiry;
-use crate::bound::{check_chain, check_roots, check_sealed, check_trust};
+use crate::bound::{GATEWAY_REVOCATIONS, check_chain, check_own_trust, check_roots, check_sealed};
 use crate::catalog::{Context, Effect, done};
 use crate::{
     ActivateRoot, Bound, Catalog, ConfirmRoots, DropRoot, Event, Refusal, Reinstate, Revoke, Revoked,
     StageRoot, StagedCa, TokenKind,
 };
-use causeway_model::{Revocation, RevokedSubject};
+use causeway_model::{Revocation, RevokedSubject, SpiffeRole};
 use std::collections::BTreeSet;
 
 impl Catalog {
@@ -26,7 +26,7 @@ impl Catalog {
             roots.push(c.root_der.clone());
         }
         check_roots(&roots)?;
-        check_trust(own, &roots, revoked)?;
+        check_own_trust(own, &roots, revoked, false)?;
         ca.roots = roots;
         ca.roots_changed = context.revision;
         ca.staged = Some(StagedCa {
@@ -36,7 +36,7 @@ impl Catalog {
             at: context.at,
         });
         ca.keep_secs = c.keep_secs;
-        self.trust_changed = context.revision;
+        self.own_trust_changes(context.revision);
         Ok(done([Event::ClusterChanged]))
     }
 
@@ -73,7 +73,7 @@ impl Catalog {
         ca.roots.remove(index);
         ca.active_root -= usize::from(index < ca.active_root);
         ca.roots_changed = context.revision;
-        self.trust_changed = context.revision;
+        self.own_trust_changes(context.revision);
         Ok(done([Event::ClusterChanged]))
     }
 
@@ -128,9 +128,14 @@ impl Catalog {
         let new = subjects.iter().filter(|subject| !self.revoked.contains_key(*subject));
         let new: Vec<Revocation> =
             new.map(|subject| Revocation { subject: subject.clone(), issued_before: context.at }).collect();
-        Bound::Revocations.check(self.revoked.len() + new.len())?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        let reserved = new.iter().all(|revocation| is_gateway(&revocation.subject));
+        let kept = if reserved { 0 } else { GATEWAY_REVOCATIONS };
+        Bound::Revocations.check(self.revoked.len() + new.len() + kept)?;
         let known = self.revoked.values().map(|revoked| &revoked.revocation);
-        check_trust(&cluster.facts.trust_domain, &cluster.ca.roots, known.chain(&new))
+        check_own_trust(&cluster.facts.trust_domain, &cluster.ca.roots, known.chain(&new), reserved)
     }
 
     /// Refuses all certificates of `subjects` that were issued until now. It was checked.
@@ -150,7 +155,7 @@ impl Catalog {
             }
         }
         self.purge_at = self.purge_at.min(ends_at);
-        self.trust_changed = context.revision;
+        self.own_trust_changes(context.revision);
         events
     }
 
@@ -174,7 +179,13 @@ impl Catalog {
         if self.revoked.remove(&c.subject).is_none() {
             return Err(Refusal::NotRevoked { subject: c.subject.clone() });
         }
-        self.trust_changed = context.revision;
+        self.own_trust_changes(context.revision);
         Ok(done([Event::ClusterChanged]))
     }
+}
+
+/// Whether the subject is a gateway or a forwarder, by its identity.
+fn is_gateway(subject: &RevokedSubject) -> bool {
+    let RevokedSubject::Identity(identity) = subject else { return false };
+    matches!(identity.role(), SpiffeRole::Gateway(_) | SpiffeRole::Forwarder(_))
 }

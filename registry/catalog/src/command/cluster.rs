@@ -38,7 +38,7 @@ pub struct UpdateGateway {
 }
 
 /// Removes a gateway for good: its number is never taken again, and its certificates are refused, also by linked clusters, which
-/// hear of revocations. The last one that keeps the registry stays.
+/// hear of revocations. The last one that keeps the registry stays, and so does the last one that is not being drained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveGateway {
     /// The gateway.
@@ -54,8 +54,8 @@ pub struct DrainGateway {
     pub node: NodeId,
     /// Out of use, or in use.
     pub draining: bool,
-    /// The gateways that are ready, as far as the proposer knows: another one of them has to stay in use. Nothing is asked of
-    /// them when the gateway is taken into use again.
+    /// The gateways that are ready, as far as the proposer knows: another one of them, no forwarder, has to stay in use. Nothing is
+    /// asked of them when the gateway is taken into use again.
     pub ready: BTreeSet<NodeId>,
 }
 

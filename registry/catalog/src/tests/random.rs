@@ -125,7 +125,8 @@ fn check_consistent(catalog: &Catalog) {
         let ca = &cluster.ca;
         assert!(ca.active_root < ca.roots.len());
         assert!(ca.staged.as_ref().is_none_or(|staged| ca.roots.contains(&staged.root_der)));
-        assert!(ca.roots_changed <= catalog.trust_revision());
+        assert!(ca.roots_changed <= catalog.own_trust_revision());
+        assert!(catalog.own_trust_revision() <= catalog.trust_revision());
     }
     assert!(catalog.draining.iter().all(|node| catalog.gateway(*node).is_some()));
     assert!(catalog.removed.keys().all(|node| catalog.gateway(*node).is_none()));
@@ -144,6 +145,8 @@ fn told(before: &Catalog, after: &Catalog, events: &[Event]) {
     if before.revoked != after.revoked || before.links.len() != after.links.len() {
         assert!(after.trust_revision() > before.trust_revision());
     }
+    let own = |c: &Catalog| (c.revoked.clone(), c.cluster.as_ref().map(|cluster| cluster.ca.roots_changed));
+    assert_eq!(own(before) != own(after), after.own_trust_revision() > before.own_trust_revision());
     assert_eq!(before.tokens != after.tokens || before.invites != after.invites, has(Event::TokensChanged));
     for name in SERVICES.map(parsed::<ServiceName>) {
         let (old, new) = (before.service(&name), after.service(&name));

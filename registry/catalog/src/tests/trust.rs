@@ -87,7 +87,9 @@ fn what_a_peer_revokes_and_pauses_is_kept_with_the_link() {
     let revoked = vec![Revocation { subject: RevokedSubject::Key([1; 32]), issued_before: 9 }];
     r.ok(UpdateLinkPeer { paused: true, ..update_peer("phx", 6) });
     assert_eq!(r.catalog.trust_revision(), before, "a pause says nothing of trust");
+    let own = r.catalog.own_trust_revision();
     r.ok(UpdateLinkPeer { revoked: revoked.clone(), ..update_peer("phx", 7) });
+    assert_eq!(r.catalog.own_trust_revision(), own, "this cluster says what it said");
     let kept = r.catalog.link(&parsed("phx")).unwrap();
     assert_eq!((&kept.revoked, kept.peer_paused), (&revoked, false));
     assert_eq!((kept.trust_changed, r.catalog.trust_revision()), (kept.changed, kept.changed));
@@ -150,9 +152,53 @@ fn a_gateway_that_cannot_be_revoked_is_not_removed_either() {
             [u8::try_from(n / 256).unwrap(), u8::try_from(n % 256).unwrap()].repeat(16).try_into().unwrap(),
         )
     };
-    r.ok(Revoke { subjects: (0..Revocation::MAX_PER_DOMAIN).map(key).collect(), ..revoke("web") });
-    assert_eq!(r.refuse(remove_gateway(2)), Refusal::LimitReached { bound: Bound::Revocations });
+    let keys = Revocation::MAX_PER_DOMAIN - GATEWAY_REVOCATIONS;
+    r.ok(Revoke { subjects: (0..keys).map(key).collect(), ..revoke("web") });
+    let full = Refusal::LimitReached { bound: Bound::Revocations };
+    assert_eq!(r.refuse(revoke("web")), full);
+    // as many gateways as places are kept for them
+    for node in 2.. {
+        r.ok(AddGateway { facts: if node % 2 == 0 { gateway(node) } else { forwarder(node) } });
+        if r.catalog.revoked().len() == Revocation::MAX_PER_DOMAIN {
+            assert_eq!(r.refuse(remove_gateway(node)), full);
+            break;
+        }
+        r.ok(remove_gateway(node));
+    }
+    assert_eq!(r.catalog.revoked().len() - keys, GATEWAY_REVOCATIONS);
+    r.ok(Revoke { subjects: [key(5)].into(), ..revoke("web") });
     r.ok(Reinstate { subject: key(5) });
+    assert_eq!(r.refuse(revoke("web")), full, "the place is for gateways again");
+    r.ok(remove_gateway(18));
+}
+
+#[test]
+fn room_for_the_revocations_of_gateways_is_kept_in_bytes_too() {
+    let mut r = Replica::new();
+    r.ok(AddGateway { facts: gateway(2) });
+    let long = |n: usize| {
+        let path = vec!["a".repeat(60); 4].join("/");
+        RevokedSubject::Identity(parsed(&format!("spiffe://iad.mesh/ns/shop/sa/{n:04}/{path}")))
+    };
+    let full = (0..)
+        .map(long)
+        .find_map(|subject| r.apply(Revoke { subjects: [subject].into(), ..revoke("web") }).outcome.err());
+    assert_eq!(full.unwrap().reason(), "trust-too-large");
+    assert_eq!(r.refuse(StageRoot { root_der: vec![7; 400], ..stage(7) }).reason(), "trust-too-large");
+    r.ok(remove_gateway(2));
+}
+
+#[test]
+fn of_two_gateways_one_that_is_in_use_stays() {
+    let mut r = Replica::new();
+    [gateway(2), forwarder(3)].into_iter().for_each(|facts| drop(r.ok(AddGateway { facts })));
+    r.ok(drain(1, true));
+    assert_eq!(r.refuse(remove_gateway(2)), Refusal::GatewayLastInUse { node: NodeId(2) });
+    // a forwarder takes no sidecars
+    assert_eq!(r.refuse(drain(2, true)), Refusal::GatewayLastInUse { node: NodeId(2) });
+    r.ok(drain(3, true));
+    r.ok(remove_gateway(3));
+    r.ok(drain(1, false));
     r.ok(remove_gateway(2));
 }
 

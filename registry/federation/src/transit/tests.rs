@@ -114,6 +114,58 @@ fn a_neighbour_is_told_no_way_through_itself() {
     assert_eq!(told[&cluster(4)].paths, [path(&[1, 2]), path(&[1, 2, 3])]);
 }
 
+#[test]
+fn what_a_message_takes_back_is_told_from_what_it_adds() {
+    let mut routing = Routing::new(cluster(1));
+    routing.open(cluster(2), B1);
+    let mut hear = |said: &Routes| routing.handle_routes(cluster(2), B1, said);
+    assert_eq!(hear(&routes(&[&[2, 3]])), News::More);
+    assert_eq!(hear(&routes(&[&[2, 3], &[2, 4]])), News::More);
+    assert_eq!(hear(&routes(&[&[2, 4], &[2, 3]])), News::Nothing);
+    assert_eq!(hear(&routes(&[&[2, 5, 3], &[2, 4]])), News::Less);
+    assert_eq!(hear(&routes(&[&[2, 4]])), News::Less);
+    assert_eq!(hear(&Routes { transit: false, ..routes(&[&[2, 4]]) }), News::Less);
+    assert_eq!(hear(&routes(&[&[2, 9]])), News::More, "nothing of it stood");
+    assert_eq!(
+        routing.handle_routes(cluster(2), B2, &routes(&[&[2, 9]])),
+        News::Nothing,
+        "it is not connected"
+    );
+}
+
+#[test]
+fn a_neighbour_reaches_so_many_clusters_at_most_over_however_many_connections() {
+    let mut routing = Routing::new(cluster(1));
+    for session in 0..4u32 {
+        let speaker = (NodeId(u64::from(session)), u64::from(session));
+        let paths = (0..200).map(|i| path(&[2, 1000 * (session + 1) + i])).collect();
+        routing.open(cluster(2), speaker);
+        routing.handle_routes(cluster(2), speaker, &Routes { transit: true, paths });
+    }
+    let plan = routing.plan(&set(&[2]), &set(&[2]));
+    assert_eq!((plan.routes.len(), plan.origins[&cluster(2)].len()), (MAX_PATHS + 1, MAX_PATHS + 1));
+    assert!(plan.routes.keys().all(|to| plan.origins[&cluster(2)].contains(to)));
+}
+
+#[test]
+fn a_neighbour_that_reaches_everybody_does_not_crowd_out_the_others() {
+    let mut routing = Routing::new(cluster(1));
+    let neighbours = [(2, 100..400), (3, 1000..1010), (4, 2000..2300)];
+    for (id, reached) in neighbours.clone() {
+        let paths = reached.map(|to| path(&[id, to])).collect();
+        routing.open(cluster(id), B1);
+        routing.handle_routes(cluster(id), B1, &Routes { transit: true, paths });
+    }
+    routing.open(cluster(5), B1);
+    routing.handle_routes(cluster(5), B1, &routes(&[]));
+    let all = set(&[2, 3, 4, 5]);
+    let told = &routing.plan(&all, &all).told[&cluster(5)].paths;
+    let through = |id| told.iter().filter(|path| path.clusters[1] == cluster(id)).count();
+    assert_eq!((told.len(), through(3)), (MAX_PATHS, 11));
+    assert!(through(2).abs_diff(through(4)) <= 1, "{} {}", through(2), through(4));
+    assert!(told.is_sorted_by_key(|path| path.clusters.len()));
+}
+
 /// Clusters that tell each other of their paths over links that come and go.
 struct World {
     clusters: Vec<Routing>,

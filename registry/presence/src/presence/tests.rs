@@ -253,6 +253,64 @@ fn limits_hold_for_local_workloads_and_for_siblings() {
 }
 
 #[test]
+fn a_row_as_large_as_may_be_is_exchanged_with_all_the_keys_that_it_comes_to_have() {
+    let start = Instant::now();
+    let (mut a, mut b) = (core(A, start), core(B, start));
+    a.handle_peer_up(start, B);
+    b.handle_peer_up(start, A);
+    a.handle_attach(start, Row { svid_key: [9; 32], ..crate::row::tests::largest(1) }).unwrap();
+    a.handle_attach(start, row(2, &["a.b"])).unwrap();
+    for key in 1..=3 {
+        a.handle_renewed(start, WorkloadId(1), [key; 32]);
+    }
+    // as changes, and as a snapshot
+    exchange(start, &mut [&mut a, &mut b]);
+    let mut c = core(C, start);
+    c.handle_peer_up(start, A);
+    a.handle_peer_up(start, C);
+    let ask = Message::SnapshotRequest { incarnation: Incarnation(1), have: 0, full: true };
+    a.handle_message(start, C, ask).unwrap();
+    exchange(start, &mut [&mut a, &mut c]);
+    for core in [&mut b, &mut c] {
+        assert_eq!(core.get(WorkloadId(1)).unwrap().row.svid_keys().count(), 4);
+        assert!(core.is_alive(WorkloadId(2)));
+        let counters = core.counters();
+        assert_eq!((counters.rejected_messages, counters.bad_rows), (0, 0));
+    }
+}
+
+#[test]
+fn a_row_that_breaks_a_limit_does_not_keep_those_beside_it_out() {
+    let start = Instant::now();
+    let mut core = core(A, start);
+    core.handle_peer_up(start, B);
+    let bad = |workload| Row { release: "x".repeat(65), ..row(workload, &["a.b"]) };
+    core.handle_message(start, B, deltas(1, 0, vec![row(1, &["a.b"]), row(2, &["a.b"])])).unwrap();
+    core.handle_message(start, B, deltas(1, 2, vec![bad(1), row(3, &["a.b"]), bad(4)])).unwrap();
+    let held = |core: &Presence| core.workloads().map(|view| view.row.workload.0).collect::<Vec<_>>();
+    assert_eq!(held(&core), [1, 2, 3], "of a workload that was known, what was known stays");
+    assert_eq!((core.counters().bad_rows, core.counters().rejected_messages), (2, 0));
+    assert_eq!(core.take_bad_row(B).unwrap().reason(), "bad_text");
+    let at = |seq, row: Row| Arc::new(Row { seq, ..row });
+    let snapshot = Message::Snapshot {
+        incarnation: Incarnation(1),
+        version: 7,
+        part: 0,
+        last: true,
+        rows: vec![at(3, bad(1)), at(4, row(3, &["a.b"])), at(6, bad(6)), at(7, row(5, &["a.b"]))],
+    };
+    core.handle_message(start, B, snapshot).unwrap();
+    assert_eq!(held(&core), [1, 3, 5]);
+    assert_eq!((core.counters().bad_rows, core.take_bad_row(B)), (4, None), "it is told once");
+    let gone = vec![RowChange::Gone { workload: WorkloadId(1), seq: 8 }];
+    let incarnation = Incarnation(1);
+    core.handle_message(start, B, Message::Deltas { incarnation, from: 7, to: 8, changes: gone }).unwrap();
+    assert_eq!(held(&core), [3, 5]);
+    core.handle_message(start, B, deltas(2, 0, vec![bad(1)])).unwrap();
+    assert!(core.take_bad_row(B).is_some(), "another process may be of another release");
+}
+
+#[test]
 fn a_sibling_whose_digest_never_fits_is_asked_ever_more_rarely() {
     let start = Instant::now();
     let mut core = core(A, start);

@@ -94,7 +94,20 @@ fn is_in_use(file: File) -> bool {
     match asked {
         Ok(Ok(used)) => used,
         // a file system that has no locks of ranges
-        _ => probe.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+        _ => probe.is_ok_and(|file| is_locked(&file)),
+    }
+}
+
+/// Whether another process has locked the file for itself. The probe's own lock does not outlast it: every handle that was cloned
+/// of the file shares it, and a gateway that starts meanwhile would be kept out.
+fn is_locked(file: &File) -> bool {
+    match file.try_lock_shared() {
+        Ok(()) => {
+            // one that cannot be released ends with the file
+            let _ = file.unlock();
+            false
+        }
+        Err(error) => matches!(error, TryLockError::WouldBlock),
     }
 }
 
@@ -146,4 +159,22 @@ pub(super) fn prepare(database: &Database, owner: Owner) -> Result<(), Fault> {
     put(&transaction, Kind::Identity, &owner)?;
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_for_a_lock_leaves_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, [1]).unwrap();
+        let (looks, other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+        assert!(!is_locked(&looks.try_clone().unwrap()));
+        other.try_lock().unwrap();
+        assert!(is_locked(&looks));
+        other.unlock().unwrap();
+        assert!(!is_locked(&looks));
+    }
 }
