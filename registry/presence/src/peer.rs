@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     beats: Option<Beats>,
     outbox: Outbox,
     pub(crate) replica: Replica,
+    /// Its rows stay so long although it is dead, because this gateway is the one that is cut off.
+    held_until: Option<Instant>,
     requested: Option<Instant>,
     /// Requests for the whole table since a digest was last equal.
     full_requests: u32,
@@ -67,6 +69,7 @@ impl Peer {
             beats: None,
             outbox: Outbox::default(),
             replica: Replica::new(node),
+            held_until: None,
             requested: None,
             full_requests: 0,
         }
@@ -118,6 +121,24 @@ impl Peer {
         self.replica.set_alive(false, view);
     }
 
+    /// Whether it was heard of lately.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.life, Life::Alive { .. })
+    }
+
+    /// This gateway hears most of its siblings again: those that are not heard yet have their grace from now on.
+    pub(crate) fn begin_grace(&mut self, now: Instant, config: &PresenceConfig) {
+        if let Life::Dead { .. } = self.life {
+            self.held_until = Some(now + config.dead_gateway_grace);
+        }
+    }
+
+    /// Until when the rows of a gateway that died at `since` stay.
+    fn stays_until(&self, since: Instant, config: &PresenceConfig) -> Instant {
+        let grace = since + config.dead_gateway_grace;
+        self.held_until.map_or(grace, |held| held.max(grace))
+    }
+
     /// This process stood still, so the silence may have been its own.
     pub(crate) fn forgive_silence(&mut self, now: Instant) {
         if let Life::Alive { heard } = &mut self.life {
@@ -144,6 +165,7 @@ impl Peer {
             }
         }
         self.life = Life::Alive { heard: now };
+        self.held_until = None;
         self.replica.set_alive(true, view);
         true
     }
@@ -216,7 +238,8 @@ impl Peer {
         self.outbox.poll(now, own, &self.replica, config)
     }
 
-    pub(crate) fn timeout(&mut self, now: Instant, config: &PresenceConfig, view: &mut View) {
+    /// Time has passed. `isolated`: this gateway hears so few of its siblings that it is itself the one that is cut off.
+    pub(crate) fn timeout(&mut self, now: Instant, isolated: bool, config: &PresenceConfig, view: &mut View) {
         if let Some(beats) = &mut self.beats {
             if beats.heartbeat <= now {
                 beats.heartbeat = now + config.heartbeat;
@@ -233,10 +256,18 @@ impl Peer {
             self.die(heard + config.gateway_silence, view);
         }
         if let Life::Dead { since } = self.life
-            && since + config.dead_gateway_grace <= now
+            && self.stays_until(since, config) <= now
         {
-            self.replica.clear(view);
-            self.life = Life::Unheard;
+            if isolated && self.member {
+                let until = now + config.dead_gateway_grace;
+                self.held_until = Some(until);
+                // a moment longer than the next look: they are not to go in between
+                self.replica.hold(until + config.dead_gateway_grace, view);
+            } else {
+                self.replica.clear(view);
+                self.held_until = None;
+                self.life = Life::Unheard;
+            }
         }
         if self.replica.next_orphan().is_some_and(|until| until <= now) {
             self.replica.drop_orphans(now, view);
@@ -252,7 +283,7 @@ impl Peer {
         let life = match self.life {
             Life::Unheard => None,
             Life::Alive { heard } => Some(heard + config.gateway_silence),
-            Life::Dead { since } => Some(since + config.dead_gateway_grace),
+            Life::Dead { since } => Some(self.stays_until(since, config)),
         };
         let beat = self.beats.map(|beats| beats.heartbeat.min(beats.digest));
         [life, beat, self.replica.next_orphan(), self.outbox.next(now, own)].into_iter().flatten().min()

@@ -40,6 +40,8 @@ pub struct Presence {
     now: Instant,
     /// When leases were last extended because this process stood still.
     stalled: Option<Instant>,
+    /// This gateway hears so few of its siblings that it is itself the one that is cut off.
+    isolated: bool,
     /// The sibling that was served last, so that a talkative one does not starve the others.
     turn: NodeId,
 }
@@ -59,6 +61,7 @@ impl Presence {
             counters: Counters::default(),
             now,
             stalled: None,
+            isolated: false,
             turn: node,
             config,
         }
@@ -259,10 +262,24 @@ impl Presence {
             }
             self.withdraw(workload);
         }
+        self.look_around(now);
         for peer in self.peers.values_mut() {
-            peer.timeout(now, &self.config, &mut self.view);
+            peer.timeout(now, self.isolated, &self.config, &mut self.view);
         }
         self.peers.retain(|_, peer| !peer.is_forgotten());
+    }
+
+    /// A gateway that hears less than half of a cluster of three or more is itself the one that is cut off: it goes on with what it
+    /// was told last, and calls no workload gone that others vouched for. Of two none can tell.
+    fn look_around(&mut self, now: Instant) {
+        let members = self.peers.values().filter(|peer| peer.is_member());
+        let (all, heard) =
+            members.fold((1, 1), |(all, heard), peer| (all + 1, heard + usize::from(peer.is_alive())));
+        let isolated = all > 2 && 2 * heard <= all;
+        if self.isolated && !isolated {
+            self.peers.values_mut().for_each(|peer| peer.begin_grace(now, &self.config));
+        }
+        self.isolated = isolated;
     }
 
     /// When this process stood still (stopped, starved, its machine paused), the probes that came meanwhile wait unread.

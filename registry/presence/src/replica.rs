@@ -202,6 +202,24 @@ impl Replica {
         self.bad.noted = false;
     }
 
+    /// Keeps what a dead sibling said until `until`, but for what live gateways say better. When it is heard again it has to say
+    /// everything again.
+    pub(crate) fn hold(&mut self, until: Instant, view: &mut View) {
+        if let Some(incarnation) = self.incarnation {
+            self.fence(incarnation, until, view);
+        }
+        let node = self.node;
+        self.rows.retain(|&workload, held| {
+            held.orphan_until = Some(until);
+            let elsewhere = view.gateway_of(workload).is_some();
+            if elsewhere {
+                view.remove(node, workload);
+            }
+            !elsewhere
+        });
+        self.next_orphan = self.first_orphan();
+    }
+
     /// When to call [`Self::drop_orphans`].
     pub(crate) fn next_orphan(&self) -> Option<Instant> {
         self.next_orphan

@@ -184,6 +184,56 @@ fn a_dead_gateway_has_its_grace_and_a_removed_one_too() {
 }
 
 #[test]
+fn a_gateway_that_is_cut_off_itself_calls_nobody_gone() {
+    let start = Instant::now();
+    let at = |millis: u64| start + ms(millis);
+    let mut core = core(A, start);
+    for (node, first) in [(B, 1), (C, 11)] {
+        core.handle_peer_up(start, node);
+        core.handle_message(start, node, hello(1)).unwrap();
+        let rows = (first..first + 3).map(|workload| row(workload, &["a.b"])).collect();
+        core.handle_message(start, node, deltas(1, 0, rows)).unwrap();
+    }
+    events(&mut core);
+    advance(&mut core, at(60_000));
+    assert_eq!(of_workloads(&mut core).iter().filter(|event| matches!(event, Event::Gone(_))).count(), 0);
+    assert_eq!(core.counts(&"a.b".parse().unwrap()), (6, 6));
+
+    // one comes here, and goes: then it is gone, whatever the silent ones said of it once
+    core.handle_attach(at(60_000), row(1, &["a.b"])).unwrap();
+    for step in 1..=70 {
+        core.handle_seen(at(60_000 + 100 * step), WorkloadId(1));
+        advance(&mut core, at(60_000 + 100 * step));
+    }
+    core.handle_goodbye(at(67_000), WorkloadId(1));
+    assert!(!core.is_alive(WorkloadId(1)) && core.is_alive(WorkloadId(2)));
+
+    // the first sibling that is heard again has to say everything; the other one has its grace then
+    advance(&mut core, at(70_000));
+    core.handle_peer_up(at(70_000), B);
+    let digest = TableDigest::default();
+    let back = Message::Hello { incarnation: Incarnation(1), version: 3, digest };
+    core.handle_message(at(70_000), B, back).unwrap();
+    let asked = std::iter::from_fn(|| core.poll_transmit_to(B))
+        .any(|message| matches!(message, Message::SnapshotRequest { .. }));
+    assert!(asked, "its rows were held and are not its word any more");
+    core.handle_message(at(70_000), B, deltas(1, 0, vec![row(1, &[]), row(2, &["a.b"]), row(3, &["a.b"])]))
+        .unwrap();
+    assert!(core.is_alive(WorkloadId(1)), "it had only moved");
+    for step in 1..=49 {
+        core.handle_message(at(70_000 + 100 * step), B, heartbeat(1, 3)).unwrap();
+        advance(&mut core, at(70_000 + 100 * step));
+        assert!(core.is_alive(WorkloadId(11)), "{step}");
+    }
+    assert!(core.is_alive(WorkloadId(11)));
+    for step in 50..=60 {
+        core.handle_message(at(70_000 + 100 * step), B, heartbeat(1, 3)).unwrap();
+        advance(&mut core, at(70_000 + 100 * step));
+    }
+    assert!(!core.is_alive(WorkloadId(11)) && core.is_alive(WorkloadId(2)));
+}
+
+#[test]
 fn an_older_incarnation_is_fenced_by_a_newer_one() {
     let start = Instant::now();
     let mut core = core(A, start);
