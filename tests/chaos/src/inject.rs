@@ -34,7 +34,7 @@ const DISK: u64 = 32 << 20;
 pub struct Injector {
     fleets: [Fleet; 2],
     server: Side,
-    _client: Side,
+    client: Side,
     _service: Service,
     writes: [Writes; 2],
     requests: Requests,
@@ -80,7 +80,7 @@ impl Injector {
         Self {
             fleets,
             server,
-            _client: client,
+            client,
             _service: service,
             writes,
             requests,

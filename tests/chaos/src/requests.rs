@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Between two requests of one client.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -98,6 +98,14 @@ impl Requests {
 }
 
 impl Shared {
+    /// The time of day as logs have it, to find there what happened.
+    fn clock() -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = now.as_secs() % 86_400;
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        format!("{hours:02}:{minutes:02}:{:02}.{:03}", seconds % 60, now.subsec_millis())
+    }
+
     fn run(&self, addr: SocketAddr) {
         while !self.stop.load(Ordering::Relaxed) {
             let began = Instant::now();
@@ -118,7 +126,8 @@ impl Shared {
         if state.cut || late {
             state.excused += 1;
         } else {
-            state.failures.push(format!("after {:?}: {what}", began.elapsed()));
+            let (time, took) = (Self::clock(), began.elapsed());
+            state.failures.push(format!("at {time}, after {took:?}: {what}"));
         }
     }
 }

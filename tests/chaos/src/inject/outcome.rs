@@ -34,8 +34,19 @@ impl Injector {
         for watcher in self.watchers.iter().flatten() {
             self.summary.watched += watcher.watched();
         }
-        self.summary.requests = Some(self.requests.end());
+        let told = self.requests.end();
+        if !told.failures.is_empty() {
+            self.print_endings();
+        }
+        self.summary.requests = Some(told);
         self.summary.clone()
+    }
+
+    /// Prints how the caller's sidecar ended connections other than well: the reasons of requests that failed are there.
+    fn print_endings(&self) {
+        let log = self.client.process.log();
+        let ended = log.lines().filter(|line| line.contains("access:") && !line.contains("reason=\"done\""));
+        ended.for_each(|line| println!("           {}: {line}", self.client.process.name()));
     }
 
     /// Waits until all gateways of each cluster answer the same, and watchers saw it; returns that for each cluster.
