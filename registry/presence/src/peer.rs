@@ -165,7 +165,10 @@ impl Peer {
             }
         }
         self.life = Life::Alive { heard: now };
-        self.held_until = None;
+        if self.held_until.take().is_some() {
+            // it says everything again, and what it does not say has its grace
+            self.replica.release(now + config.dead_gateway_grace);
+        }
         self.replica.set_alive(true, view);
         true
     }

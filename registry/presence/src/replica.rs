@@ -220,6 +220,13 @@ impl Replica {
         self.next_orphan = self.first_orphan();
     }
 
+    /// What is held stays until `until` at most.
+    pub(crate) fn release(&mut self, until: Instant) {
+        let held = self.rows.values_mut().filter_map(|held| held.orphan_until.as_mut());
+        held.for_each(|orphan_until| *orphan_until = until.min(*orphan_until));
+        self.next_orphan = self.first_orphan();
+    }
+
     /// When to call [`Self::drop_orphans`].
     pub(crate) fn next_orphan(&self) -> Option<Instant> {
         self.next_orphan
