@@ -46,6 +46,11 @@ pub const MAX_LISTENERS: usize = 4;
 pub const MAX_THREADS: usize = 32;
 /// A source that said nothing for this long is forgotten, in milliseconds; a sidecar probes at least twice a second.
 const FORGET_MS: u64 = 3_000;
+/// One that said nothing for this long is in doubt, in milliseconds: two probes were missed. What goes there takes another way, if there is one,
+/// early enough for the retransmission that follows 1.6 s of silence.
+const DOUBT_MS: u64 = 1_200;
+/// How often silent sources are looked for.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// Changes of the tables within this time are published together.
 const PUBLISH_EVERY: Duration = Duration::from_millis(2);
 /// The most source addresses admitted at a time.
@@ -327,7 +332,7 @@ impl Forwarder {
     }
 
     async fn keep_tables(self, mut admissions: mpsc::Receiver<Event>, stop: CancellationToken) {
-        let mut sweep = tokio::time::interval(Duration::from_millis(500));
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             tokio::select! {
                 event = admissions.recv() => match event {
@@ -358,6 +363,8 @@ impl Forwarder {
 
     fn sweep(&self) {
         let now_ms = self.shared.millis(Instant::now());
+        let Some(since_ms) = now_ms.checked_sub(DOUBT_MS) else { return };
+        self.shared.inputs().sources.doubt(since_ms);
         let Some(since_ms) = now_ms.checked_sub(FORGET_MS) else { return };
         if self.shared.inputs().sources.expire(since_ms) {
             self.shared.dirty.notify_one();

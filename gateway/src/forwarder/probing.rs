@@ -25,6 +25,8 @@ pub(super) struct Checked {
     pub(super) class: Class,
     /// Whether it echoed the cookie: its source address is its own.
     pub(super) echoed: bool,
+    /// Whether it says that it does not hear this gateway.
+    pub(super) deaf: bool,
 }
 
 /// Checks a probe from `from`; `None` when it is malformed, of nobody known, or its tag is wrong.
@@ -45,7 +47,7 @@ pub(super) fn check(
         if tables.ready && !tables.draining { ResponderState::Ready } else { ResponderState::NotReady };
     let answer =
         Answer { scope: probe.scope, state, interval_ms, responder: tables.node.0, seq: probe.seq, cookie };
-    Some(Checked { answer: answer.encode(&key), class, echoed: probe.cookie == cookie })
+    Some(Checked { answer: answer.encode(&key), class, echoed: probe.cookie == cookie, deaf: probe.deaf })
 }
 
 fn sender(tables: &Tables, probe: &Probe) -> Option<(Class, [u8; 32])> {
@@ -202,7 +204,8 @@ fn send_probe(
 ) {
     let scope = if target.cluster().is_some() { ProbeScope::Link } else { ProbeScope::Sibling };
     let (cluster, sender) = (tables.cluster, tables.node.0);
-    let probe = Probe { scope, epoch_bits: target.epoch_bits, cluster, sender, seq, cookie, in_use };
+    let probe =
+        Probe { scope, epoch_bits: target.epoch_bits, cluster, sender, seq, cookie, in_use, deaf: false };
     let socket = links.family(target.addr).and_then(|family| links.sockets.get(port)?.get(family));
     if let Some(socket) = socket {
         // a probe that cannot be sent is a probe that is not answered
@@ -229,8 +232,16 @@ mod tests {
         let from = "127.0.0.1:9".parse().unwrap();
         let probe = |node: u64, cookie| {
             let scope = ProbeScope::Link;
-            let probe =
-                Probe { scope, epoch_bits: 0, cluster: peer, sender: node, seq: 1, cookie, in_use: true };
+            let probe = Probe {
+                scope,
+                epoch_bits: 0,
+                cluster: peer,
+                sender: node,
+                seq: 1,
+                cookie,
+                in_use: true,
+                deaf: false,
+            };
             probe.encode(&probe::link_key(&[5; 32], peer, NodeId(node)))
         };
         let first = check(&tables, &[3; 32], &probe(7, [0; 16]), from, 0).unwrap();

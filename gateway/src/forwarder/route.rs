@@ -10,6 +10,7 @@ use causeway_wire::cid::rendezvous;
 use causeway_wire::packet::{Header, PacketType};
 use causeway_wire::{Cid, CidKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What is done with a packet.
 #[derive(Clone, Copy, Debug)]
@@ -134,11 +135,13 @@ fn beside<'a>(tables: &'a Tables, cluster: ClusterId, dcid: &Cid) -> Verdict<'a>
     choose(siblings, dcid.spread(), tables.ports).map_or(Verdict::Drop(DropReason::NoPath), Verdict::Send)
 }
 
+/// A workload that is attached here is reached from here, unless the way to it is in doubt and another gateway reaches it, too.
 fn to_workload(tables: &Tables, class: Class, workload: WorkloadId) -> Verdict<'_> {
-    if let Some(source) = tables.workloads.get(&workload) {
+    let here = tables.workloads.get(&workload);
+    if let Some(source) = here.filter(|source| !source.doubtful.load(Relaxed)) {
         return Verdict::Deliver(source);
     }
-    match tables.elsewhere.get(&workload) {
+    let there = match tables.elsewhere.get(&workload) {
         Some(&node) if !matches!(class, Class::Sibling(_)) => to_sibling(
             tables,
             node,
@@ -146,6 +149,10 @@ fn to_workload(tables: &Tables, class: Class, workload: WorkloadId) -> Verdict<'
             DropReason::UnknownWorkload,
         ),
         _ => Verdict::Drop(DropReason::UnknownWorkload),
+    };
+    match (here, there) {
+        (Some(source), Verdict::Drop(_)) => Verdict::Deliver(source),
+        (_, there) => there,
     }
 }
 
@@ -178,7 +185,6 @@ mod tests {
     use causeway_wire::CidKeys;
     use rustc_hash::FxHashSet;
     use std::net::SocketAddr;
-    use std::sync::atomic::Ordering::Relaxed;
 
     const HERE: NodeId = NodeId(1);
     const SIBLING: NodeId = NodeId(2);
@@ -248,6 +254,29 @@ mod tests {
             Verdict::Own => "own".into(),
             Verdict::Drop(reason) => reason.reason().into(),
         }
+    }
+
+    #[test]
+    fn a_workload_whose_way_is_in_doubt_is_reached_through_another_gateway_that_has_it() {
+        let mut tables = tables(true);
+        let link = Some(Class::Link(cluster(2), NodeId(2)));
+        let packet = short(workload(1, ATTACHED));
+        tables.workloads.get(&ATTACHED).unwrap().doubtful.store(true, Relaxed);
+        assert_eq!(outcome(&tables, link, &packet), "deliver 127.0.0.10:7443", "there is no other");
+        tables.elsewhere.insert(ATTACHED, SIBLING);
+        assert_eq!(outcome(&tables, link, &packet), "send 127.0.0.2:7443");
+        let sibling = Some(Class::Sibling(SIBLING));
+        assert_eq!(
+            outcome(&tables, sibling, &packet),
+            "deliver 127.0.0.10:7443",
+            "it has not got a way either"
+        );
+        let paths = tables.siblings[&SIBLING].ports.iter();
+        paths.for_each(|path| path.alive.store(false, Relaxed));
+        assert_eq!(outcome(&tables, link, &packet), "deliver 127.0.0.10:7443", "the other does not answer");
+        let source = tables.workloads.get(&ATTACHED).unwrap();
+        source.doubtful.store(false, Relaxed);
+        assert_eq!(outcome(&tables, link, &packet), "deliver 127.0.0.10:7443");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use causeway_model::{ClusterId, NodeId, WorkloadId};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Whom a source address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +92,8 @@ pub(super) struct Source {
     pub listener: usize,
     /// When something last came from it, in milliseconds since the forwarder started.
     pub last_seen_ms: AtomicU64,
+    /// Whether what is sent there is probably lost: it says that it does not hear this gateway, or is silent.
+    pub doubtful: AtomicBool,
     pub(super) packets: Rate,
     pub(super) handshakes: Rate,
     pub(super) probes: Rate,
@@ -115,6 +117,7 @@ impl Source {
             class,
             listener,
             last_seen_ms: AtomicU64::new(now_ms),
+            doubtful: AtomicBool::new(false),
             packets: Rate::new(packets),
             handshakes: Rate::new(handshakes),
             probes: Rate::new(PROBES),

@@ -124,6 +124,14 @@ impl Sources {
         }
     }
 
+    /// Marks sidecars from which nothing came since `since_ms`; the next probe takes the mark away.
+    pub(super) fn doubt(&self, since_ms: u64) {
+        let workloads = self.workloads.iter().map(|(_, source)| source);
+        for source in workloads.filter(|source| source.last_seen_ms.load(Relaxed) <= since_ms) {
+            source.doubtful.store(true, Relaxed);
+        }
+    }
+
     /// Forgets probed addresses from which nothing came since `since_ms`; returns whether there were any.
     pub(super) fn expire(&mut self, since_ms: u64) -> bool {
         let silent =
@@ -186,6 +194,18 @@ mod tests {
         assert!(!sources.by_addr().contains_key(&port(3)) && sources.by_addr().contains_key(&port(4)));
         sources.follow(FxHashSet::default(), |_| false);
         assert_eq!((sources.by_addr().len(), sources.probed, sources.ports.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_silent_sidecar_is_in_doubt() {
+        let mut sources = Sources::new(SourceLimits::default());
+        let (silent, heard) = (WorkloadId(1), WorkloadId(2));
+        sources.admit(addr(1), Class::Workload(silent), 0, 100);
+        sources.admit(addr(2), Class::Workload(heard), 0, 101);
+        sources.doubt(100);
+        let doubtful =
+            |workload| sources.workloads().get(&workload).map(|source| source.doubtful.load(Relaxed));
+        assert_eq!((doubtful(silent), doubtful(heard)), (Some(true), Some(false)));
     }
 
     #[derive(Clone, Debug)]

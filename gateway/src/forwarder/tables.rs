@@ -98,7 +98,7 @@ impl Inputs {
         }
     }
 
-    /// `workload` is one of the cluster, reached through the other gateway `through` if it is not attached here.
+    /// `workload` is one of the cluster, reached through the other gateway `through`, if there is one.
     pub fn place(&mut self, workload: WorkloadId, through: Option<NodeId>) {
         let Self { cid_keys, endpoints, elsewhere, .. } = self;
         cid_keys.keys().for_each(|key| endpoints.set(key.endpoint_tag(workload), workload));

@@ -379,6 +379,7 @@ impl<'t, 'd> Turn<'t, '_, 'd> {
             let known = known.filter(|source| source.class == checked.class);
             if let Some(source) = known {
                 source.last_seen_ms.store(now_ms, Relaxed);
+                source.doubtful.store(checked.deaf, Relaxed);
             }
             if known.is_none() || self.moved(checked.class, message.from) {
                 // a full queue loses nothing: the next probe asks again

@@ -246,6 +246,11 @@ impl PathState {
         }
     }
 
+    /// Whether no probe is answered any more: as many as mean dead were not, one after the other.
+    pub fn is_unanswered(&self) -> bool {
+        self.misses >= self.timing.misses
+    }
+
     /// Counts the probes whose answer is overdue at `now`.
     pub fn on_timeout(&mut self, now: Instant) -> Option<Transition> {
         let timeout = self.timeout();

@@ -83,6 +83,8 @@ pub struct Probe {
     pub cookie: [u8; 16],
     /// Whether packets go to this gateway now: it is told to expect the fast interval.
     pub in_use: bool,
+    /// Whether the sender hears no answers any more, so that what is sent to it this way is probably lost, too.
+    pub deaf: bool,
 }
 
 /// Whether the responder takes packets.
@@ -146,7 +148,7 @@ impl Probe {
         b[8..16].copy_from_slice(&self.sender.to_be_bytes());
         b[16..24].copy_from_slice(&self.seq.to_be_bytes());
         b[24..40].copy_from_slice(&self.cookie);
-        b[47] = u8::from(self.in_use);
+        b[47] = u8::from(self.in_use) | u8::from(self.deaf) << 1;
         sign(&mut b, key);
         b
     }
@@ -164,6 +166,7 @@ impl Probe {
             seq: u64_at(bytes, 16),
             cookie: cookie_at(bytes),
             in_use: bytes[47] & 1 != 0,
+            deaf: bytes[47] & 2 != 0,
         })
     }
 }
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn probe(seq: u64, in_use: bool) -> Probe {
+    fn probe(seq: u64, [in_use, deaf]: [bool; 2]) -> Probe {
         Probe {
             scope: ProbeScope::Workload,
             epoch_bits: 3,
@@ -220,15 +223,16 @@ mod tests {
             seq,
             cookie: [9; 16],
             in_use,
+            deaf,
         }
     }
 
     proptest! {
         #[test]
-        fn a_probe_is_read_as_written_and_any_change_breaks_its_tag(seq: u64, in_use: bool, at in 0usize..PROBE_LEN, bit in 0u8..8) {
+        fn a_probe_is_read_as_written_and_any_change_breaks_its_tag(seq: u64, flags: [bool; 2], at in 0usize..PROBE_LEN, bit in 0u8..8) {
             let key = workload_key(&[1; 32], WorkloadId(5));
-            let mut bytes = probe(seq, in_use).encode(&key);
-            prop_assert_eq!(Probe::decode(&bytes), Some(probe(seq, in_use)));
+            let mut bytes = probe(seq, flags).encode(&key);
+            prop_assert_eq!(Probe::decode(&bytes), Some(probe(seq, flags)));
             prop_assert!(verify(&bytes, &key));
             prop_assert!(!verify(&bytes, &workload_key(&[1; 32], WorkloadId(6))));
             bytes[at] ^= 1 << bit;

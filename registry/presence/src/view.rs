@@ -192,6 +192,12 @@ impl View {
         live().find(|voucher| voucher.node == self.own).or_else(|| live().next()).map(|voucher| voucher.node)
     }
 
+    /// The best live gateway but the own one to reach `workload` through.
+    pub(crate) fn other_gateway_of(&self, workload: WorkloadId) -> Option<NodeId> {
+        let vouchers = self.entries.get(&workload)?;
+        vouchers.iter().find(|voucher| voucher.live && voucher.node != self.own).map(|voucher| voucher.node)
+    }
+
     pub(crate) fn endpoints(&self, name: &ServiceName) -> impl Iterator<Item = &Arc<Row>> {
         self.services.get(name).into_iter().flat_map(|members| members.rows.values())
     }
@@ -259,6 +265,7 @@ mod tests {
         view.put(NodeId(3), shared(1, &[], true), true);
         assert_eq!(view.get(w).unwrap().gateways, [NodeId(3), NodeId(1)]);
         assert_eq!(view.gateway_of(w), Some(NodeId(1)));
+        assert_eq!(view.other_gateway_of(w), Some(NodeId(3)));
         view.set_live(NodeId(2), w, true);
         view.set_live(NodeId(1), w, false);
         assert_eq!(view.gateway_of(w), Some(NodeId(2)));

@@ -85,9 +85,9 @@ fn write(
     }
 }
 
-/// The other gateway through which a workload is reached, if any.
+/// The other gateway through which a workload is reached, if any: also where this one reaches it, whose way may fail.
 fn through(presence: &Presence, workload: WorkloadId) -> Option<NodeId> {
-    presence.gateway_of(workload).filter(|&node| node != presence.node())
+    presence.other_gateway_of(workload)
 }
 
 fn workloads(presence: &Presence) -> impl Iterator<Item = (WorkloadId, Option<NodeId>)> {

@@ -101,9 +101,12 @@ impl Link {
             Peer::Gateway => (ProbeScope::Workload, attachment.probe_epoch_bits, attached.key),
             Peer::Direct { key, .. } => (ProbeScope::Direct, 0, key),
         };
-        let cookie = self.lock().cookie();
+        let (cookie, deaf) = {
+            let path = self.lock();
+            (path.cookie(), path.is_unanswered())
+        };
         let (cluster, sender) = (attachment.cluster, attachment.workload.0);
-        (Probe { scope, epoch_bits, cluster, sender, seq, cookie, in_use }, key)
+        (Probe { scope, epoch_bits, cluster, sender, seq, cookie, in_use, deaf }, key)
     }
 
     /// Takes an answer whose tag was verified. Also says whether a probe is due at once.

@@ -151,8 +151,10 @@ fn probes_go_out_fast_in_use_and_slowly_otherwise() {
 fn an_idle_path_that_misses_is_probed_fast_until_it_is_dead() {
     let mut world = World::new(ms(1), false);
     world.run(ms(100));
+    assert!(!world.path.is_unanswered());
     world.answers = false;
     world.run(ms(700));
+    assert!(world.path.is_unanswered());
     assert_eq!(world.changes.last().map(|change| change.1), Some(Transition::Dead));
     let dead = world.changes[1].0;
     assert!(dead <= ms(500 + 90), "{dead:?}");

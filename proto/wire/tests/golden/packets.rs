@@ -74,6 +74,7 @@ fn probes() -> Vec<Sample> {
             seq: 0x1000,
             cookie: [0xc0; 16],
             in_use: scope == ProbeScope::Workload,
+            deaf: false,
         };
         Sample::bytes(format!("probe.{}", name(scope)), probe.encode(&KEY), move |bytes| {
             same(&Probe::decode(datagram(bytes)?), &Some(probe))

@@ -43,6 +43,11 @@ impl Presence {
         self.view.gateway_of(workload)
     }
 
+    /// Another gateway than this one that reaches a workload, whether this one vouches for it or not.
+    pub fn other_gateway_of(&self, workload: WorkloadId) -> Option<NodeId> {
+        self.view.other_gateway_of(workload)
+    }
+
     /// The rows of the workloads that serve a service, whatever their health, in ascending order of the workloads.
     pub fn endpoints(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<Row>> {
         self.view.endpoints(service)

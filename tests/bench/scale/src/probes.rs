@@ -84,6 +84,7 @@ impl Prober {
             seq: self.seq,
             cookie: self.cookie,
             in_use: false,
+            deaf: false,
         };
         // a probe that is lost is followed by another one
         let _ = self.socket.send(&probe.encode(&self.of.secret.key));

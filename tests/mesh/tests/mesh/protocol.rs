@@ -179,6 +179,7 @@ impl Rogue {
                 seq,
                 cookie,
                 in_use: true,
+                deaf: false,
             };
             socket.send_to(&probe.encode(&secret.key), gateway.overlay()).unwrap();
             let mut answer = [0; PROBE_LEN];
@@ -258,7 +259,7 @@ fn forged_ids_and_probes_are_dropped_and_counted_by_reason() {
     for scope in [ProbeScope::Workload, ProbeScope::Sibling, ProbeScope::Link, ProbeScope::Direct] {
         for sender in [target, 0, u64::MAX] {
             let probe =
-                Probe { scope, epoch_bits: 1, cluster, sender, seq: 1, cookie: [7; 16], in_use: true };
+                Probe { scope, epoch_bits: 1, cluster, sender, seq: 1, cookie: [7; 16], in_use: true, deaf: false };
             let forged = probe.encode(&[9; 32]);
             counted(gateway, "bad-probe", || {
                 stranger.socket.send_to(&forged, stranger.gateway).unwrap();
