@@ -5,7 +5,7 @@ use crate::own::OwnTable;
 use crate::replica::{Part, Replica, Room, Verdict};
 use crate::view::View;
 use crate::{Incarnation, Message, PresenceConfig};
-use causeway_model::NodeId;
+use causeway_model::{NodeId, WorkloadId};
 use std::time::Instant;
 
 /// A sibling as this gateway sees it, for operators.
@@ -239,6 +239,11 @@ impl Peer {
 
     pub(crate) fn poll(&mut self, now: Instant, own: &OwnTable, config: &PresenceConfig) -> Option<Message> {
         self.outbox.poll(now, own, &self.replica, config)
+    }
+
+    /// `workload` has said goodbye: what is still held of what a silent or older sibling said of it goes.
+    pub(crate) fn drop_orphan(&mut self, workload: WorkloadId, view: &mut View) {
+        self.replica.drop_orphan(workload, view);
     }
 
     /// Time has passed. `isolated`: this gateway hears so few of its siblings that it is itself the one that is cut off.

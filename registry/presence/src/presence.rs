@@ -125,6 +125,8 @@ impl Presence {
         self.lapsed.remove(&workload);
         self.leases.end(workload);
         self.withdraw(workload);
+        // what silent siblings said of it is older than its own word
+        self.peers.values_mut().for_each(|peer| peer.drop_orphan(workload, &mut self.view));
     }
 
     /// The last control connection of a local workload was lost. Its row stays while its probes keep the lease.

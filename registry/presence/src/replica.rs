@@ -211,7 +211,8 @@ impl Replica {
         let node = self.node;
         self.rows.retain(|&workload, held| {
             held.orphan_until = Some(until);
-            let elsewhere = view.gateway_of(workload).is_some();
+            // what is attached here as well may be lost here first
+            let elsewhere = view.is_known_elsewhere(workload);
             if elsewhere {
                 view.remove(node, workload);
             }
@@ -249,6 +250,14 @@ impl Replica {
     /// What the first such row of this incarnation broke, once.
     pub(crate) fn take_first_bad(&mut self) -> Option<RowError> {
         self.bad.first.take()
+    }
+
+    pub(crate) fn drop_orphan(&mut self, workload: WorkloadId, view: &mut View) {
+        if self.rows.get(&workload).is_some_and(|held| held.orphan_until.is_some()) {
+            self.rows.remove(&workload);
+            view.remove(self.node, workload);
+            self.next_orphan = self.first_orphan();
+        }
     }
 
     pub(crate) fn drop_orphans(&mut self, now: Instant, view: &mut View) {

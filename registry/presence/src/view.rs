@@ -192,10 +192,17 @@ impl View {
         live().find(|voucher| voucher.node == self.own).or_else(|| live().next()).map(|voucher| voucher.node)
     }
 
-    /// The best live gateway but the own one to reach `workload` through.
+    /// The best gateway but the own one to reach `workload` through, also one that is not heard, if there is no other.
     pub(crate) fn other_gateway_of(&self, workload: WorkloadId) -> Option<NodeId> {
         let vouchers = self.entries.get(&workload)?;
-        vouchers.iter().find(|voucher| voucher.live && voucher.node != self.own).map(|voucher| voucher.node)
+        // live ones come first
+        vouchers.iter().map(|voucher| voucher.node).find(|node| *node != self.own)
+    }
+
+    /// Whether a live gateway besides the own one vouches for `workload`.
+    pub(crate) fn is_known_elsewhere(&self, workload: WorkloadId) -> bool {
+        let vouchers = self.entries.get(&workload);
+        vouchers.is_some_and(|vouchers| live(vouchers).any(|node| node != self.own))
     }
 
     pub(crate) fn endpoints(&self, name: &ServiceName) -> impl Iterator<Item = &Arc<Row>> {
@@ -271,6 +278,7 @@ mod tests {
         assert_eq!(view.gateway_of(w), Some(NodeId(2)));
         view.set_live(NodeId(2), w, false);
         view.set_live(NodeId(3), w, false);
+        assert!(!view.is_known_elsewhere(w) && view.other_gateway_of(w).is_some());
         let grace = view.get(w).unwrap();
         assert!(!grace.alive && grace.gateways.is_empty());
         assert_eq!(view.gateway_of(w), None);

@@ -43,7 +43,8 @@ impl Presence {
         self.view.gateway_of(workload)
     }
 
-    /// Another gateway than this one that reaches a workload, whether this one vouches for it or not.
+    /// Another gateway than this one that reaches a workload, whether this one vouches for it or not. One that is not heard is named
+    /// if there is no better: it may be this gateway that cannot hear.
     pub fn other_gateway_of(&self, workload: WorkloadId) -> Option<NodeId> {
         self.view.other_gateway_of(workload)
     }

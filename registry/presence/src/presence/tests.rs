@@ -208,6 +208,16 @@ fn a_gateway_that_is_cut_off_itself_calls_nobody_gone() {
     core.handle_goodbye(at(67_000), WorkloadId(1));
     assert!(!core.is_alive(WorkloadId(1)) && core.is_alive(WorkloadId(2)));
 
+    // one comes here, and its probes are lost here: it may still be where it was
+    core.handle_attach(at(67_000), row(2, &["a.b"])).unwrap();
+    for step in 1..=10 {
+        core.handle_seen(at(67_000 + 100 * step), WorkloadId(2));
+        advance(&mut core, at(67_000 + 100 * step));
+    }
+    advance(&mut core, at(70_000));
+    assert_eq!(core.gateway_of(WorkloadId(2)), None);
+    assert!(core.is_alive(WorkloadId(2)) && core.other_gateway_of(WorkloadId(2)) == Some(B));
+
     // the first sibling that is heard again has to say everything; the other one has its grace then
     advance(&mut core, at(70_000));
     core.handle_peer_up(at(70_000), B);
