@@ -258,8 +258,16 @@ fn forged_ids_and_probes_are_dropped_and_counted_by_reason() {
     counted(gateway, "unknown-source", || stranger.initial(victims(1), stranger.own(2)));
     for scope in [ProbeScope::Workload, ProbeScope::Sibling, ProbeScope::Link, ProbeScope::Direct] {
         for sender in [target, 0, u64::MAX] {
-            let probe =
-                Probe { scope, epoch_bits: 1, cluster, sender, seq: 1, cookie: [7; 16], in_use: true, deaf: false };
+            let probe = Probe {
+                scope,
+                epoch_bits: 1,
+                cluster,
+                sender,
+                seq: 1,
+                cookie: [7; 16],
+                in_use: true,
+                deaf: false,
+            };
             let forged = probe.encode(&[9; 32]);
             counted(gateway, "bad-probe", || {
                 stranger.socket.send_to(&forged, stranger.gateway).unwrap();
