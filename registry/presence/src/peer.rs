@@ -241,7 +241,13 @@ impl Peer {
         self.outbox.poll(now, own, &self.replica, config)
     }
 
-    /// `workload` has said goodbye: what is still held of what a silent or older sibling said of it goes.
+    /// Whether the sibling fell silent a whole lease before a workload whose lease runs out `now`: then what it said of that one is the
+    /// older word. If both fell silent together, this gateway may be the one that is cut off.
+    pub(crate) fn was_silent_before(&self, now: Instant, config: &PresenceConfig) -> bool {
+        matches!(self.life, Life::Dead { since } if since + config.lease < now)
+    }
+
+    /// `workload` is gone by a newer word: what is still held of what a silent or older sibling said of it goes.
     pub(crate) fn drop_orphan(&mut self, workload: WorkloadId, view: &mut View) {
         self.replica.drop_orphan(workload, view);
     }

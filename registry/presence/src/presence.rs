@@ -263,6 +263,11 @@ impl Presence {
                 self.lapsed.insert(workload, Row::clone(row));
             }
             self.withdraw(workload);
+            self.peers.values_mut().for_each(|peer| {
+                if peer.was_silent_before(now, &self.config) {
+                    peer.drop_orphan(workload, &mut self.view);
+                }
+            });
         }
         self.look_around(now);
         for peer in self.peers.values_mut() {

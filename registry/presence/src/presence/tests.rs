@@ -184,6 +184,40 @@ fn a_dead_gateway_has_its_grace_and_a_removed_one_too() {
 }
 
 #[test]
+fn what_is_silent_together_with_all_siblings_may_be_alive_there() {
+    let start = Instant::now();
+    let at = |millis: u64| start + ms(millis);
+    let mut core = core(A, start);
+    core.handle_attach(start, row(1, &["a.b"])).unwrap();
+    for node in [B, C] {
+        core.handle_peer_up(start, node);
+        core.handle_message(start, node, hello(1)).unwrap();
+    }
+    core.handle_message(start, B, deltas(1, 0, vec![row(1, &["a.b"])])).unwrap();
+    assert_eq!(core.gateway_of(WorkloadId(1)), Some(A));
+    for seconds in [2, 6, 7, 60] {
+        advance(&mut core, at(seconds * 1000));
+        assert_eq!(core.gateway_of(WorkloadId(1)), None, "{seconds}");
+        assert!(core.is_alive(WorkloadId(1)) && core.other_gateway_of(WorkloadId(1)) == Some(B), "{seconds}");
+    }
+
+    // where it is heard here all the time, the other way to it stays known, too
+    let mut core = self::core(A, start);
+    core.handle_attach(start, row(1, &["a.b"])).unwrap();
+    for node in [B, C] {
+        core.handle_peer_up(start, node);
+        core.handle_message(start, node, hello(1)).unwrap();
+    }
+    core.handle_message(start, B, deltas(1, 0, vec![row(1, &["a.b"])])).unwrap();
+    for step in 1..=100 {
+        core.handle_seen(at(100 * step), WorkloadId(1));
+        advance(&mut core, at(100 * step));
+        assert_eq!(core.other_gateway_of(WorkloadId(1)), Some(B), "{step}");
+    }
+    assert_eq!(core.gateway_of(WorkloadId(1)), Some(A));
+}
+
+#[test]
 fn a_gateway_that_is_cut_off_itself_calls_nobody_gone() {
     let start = Instant::now();
     let at = |millis: u64| start + ms(millis);
@@ -208,15 +242,12 @@ fn a_gateway_that_is_cut_off_itself_calls_nobody_gone() {
     core.handle_goodbye(at(67_000), WorkloadId(1));
     assert!(!core.is_alive(WorkloadId(1)) && core.is_alive(WorkloadId(2)));
 
-    // one comes here, and its probes are lost here: it may still be where it was
-    core.handle_attach(at(67_000), row(2, &["a.b"])).unwrap();
-    for step in 1..=10 {
-        core.handle_seen(at(67_000 + 100 * step), WorkloadId(2));
-        advance(&mut core, at(67_000 + 100 * step));
-    }
-    advance(&mut core, at(70_000));
-    assert_eq!(core.gateway_of(WorkloadId(2)), None);
-    assert!(core.is_alive(WorkloadId(2)) && core.other_gateway_of(WorkloadId(2)) == Some(B));
+    // one that was heard here long after them is gone when it falls silent, as if it had said goodbye
+    core.handle_attach(at(67_000), row(3, &["a.b"])).unwrap();
+    advance(&mut core, at(68_400));
+    assert!(core.is_alive(WorkloadId(3)));
+    advance(&mut core, at(69_000));
+    assert!(!core.is_alive(WorkloadId(3)));
 
     // the first sibling that is heard again has to say everything; the other one has its grace then
     advance(&mut core, at(70_000));
