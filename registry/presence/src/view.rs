@@ -91,11 +91,12 @@ impl View {
         change(vouchers);
         vouchers
             .sort_by_key(|voucher| (!voucher.live, !voucher.row.attached, voucher.node != own, voucher.node));
-        let same_live = live(&before).eq(live(vouchers));
+        let same_ways =
+            live(&before).eq(live(vouchers)) && other_than(own, &before) == other_than(own, vouchers);
         match (before.into_iter().next().map(|best| best.row), vouchers.first().map(|best| best.row.clone()))
         {
             (Some(old), Some(new)) => {
-                if !same_live || !old.says_the_same(&new) {
+                if !same_ways || !old.says_the_same(&new) {
                     self.events.changed(workload);
                 }
                 if !Arc::ptr_eq(&old, &new) {
@@ -194,9 +195,7 @@ impl View {
 
     /// The best gateway but the own one to reach `workload` through, also one that is not heard, if there is no other.
     pub(crate) fn other_gateway_of(&self, workload: WorkloadId) -> Option<NodeId> {
-        let vouchers = self.entries.get(&workload)?;
-        // live ones come first
-        vouchers.iter().map(|voucher| voucher.node).find(|node| *node != self.own)
+        other_than(self.own, self.entries.get(&workload)?)
     }
 
     /// Whether a live gateway besides the own one vouches for `workload`.
@@ -221,6 +220,12 @@ impl View {
 fn summary(vouchers: &[Voucher]) -> Option<WorkloadView<'_>> {
     let best = vouchers.first()?;
     Some(WorkloadView { row: &best.row, gateways: live(vouchers).collect(), alive: best.live })
+}
+
+/// The best gateway but `own`.
+fn other_than(own: NodeId, vouchers: &[Voucher]) -> Option<NodeId> {
+    // live ones come first
+    vouchers.iter().map(|voucher| voucher.node).find(|node| *node != own)
 }
 
 fn live(vouchers: &[Voucher]) -> impl Iterator<Item = NodeId> {
@@ -282,6 +287,18 @@ mod tests {
         let grace = view.get(w).unwrap();
         assert!(!grace.alive && grace.gateways.is_empty());
         assert_eq!(view.gateway_of(w), None);
+    }
+
+    #[test]
+    fn the_loss_of_the_only_other_way_is_told_though_nobody_is_heard_on_it() {
+        let (mut view, w) = (View::new(NodeId(1)), WorkloadId(1));
+        view.put(NodeId(1), shared(1, &[], true), true);
+        view.put(NodeId(2), shared(1, &[], true), false);
+        events(&mut view);
+        assert_eq!(view.other_gateway_of(w), Some(NodeId(2)));
+        view.remove(NodeId(2), w);
+        assert_eq!(events(&mut view), [Event::Changed(w)]);
+        assert_eq!(view.other_gateway_of(w), None);
     }
 
     #[test]
