@@ -8,6 +8,7 @@ mod limits;
 mod register;
 mod session;
 mod tell;
+mod vips;
 
 pub(crate) use issue::{Shown, prove, spend};
 

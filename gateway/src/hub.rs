@@ -4,7 +4,7 @@
 //! does no I/O itself: sessions with sidecars, siblings and linked clusters feed it and hear of changes through
 //! [`Hub::changes`]. Its parts: `hub/answers.rs` composes views, `hub/index.rs` knows which
 //! services there are and which changed, `hub/feed.rs` takes what sessions hear, `hub/drive.rs` runs the clocks
-//! and keeps the forwarder's tables, `hub/sessions.rs` says how many connections there may be, `hub/metrics.rs` what sessions
+//! and keeps the forwarder's tables, `hub/vips.rs` has virtual addresses allocated, `hub/sessions.rs` says how many connections there may be, `hub/metrics.rs` what sessions
 //! count.
 
 mod answers;
@@ -19,6 +19,7 @@ mod lost;
 mod metrics;
 mod sessions;
 mod trust;
+mod vips;
 mod waits;
 
 pub(crate) use behind::Lag;
@@ -30,6 +31,7 @@ pub(crate) use index::{News, Position};
 pub(crate) use metrics::Meter;
 pub(crate) use sessions::{MAX_SESSIONS, MAX_STRANGERS, TooMany};
 pub(crate) use trust::{RootId, root_id};
+pub(crate) use vips::{NoVip, VipAnswer, Waiter};
 
 use crate::bucket::Bucket;
 use crate::disk::DiskWatch;
@@ -144,6 +146,8 @@ pub(crate) struct Inner {
     pub(crate) tables_work: Notify,
     /// What this gateway says of its links to the others of the cluster.
     pub(crate) bulletin: Bulletin,
+    /// Names that wait for virtual addresses.
+    vips: vips::VipDesk,
     /// Which clusters are reached through others.
     pub(crate) transit: Transit,
 }
@@ -215,6 +219,7 @@ impl Hub {
             presence_work: Notify::new(),
             tables_work: Notify::new(),
             bulletin: Bulletin::default(),
+            vips: vips::VipDesk::default(),
             transit,
         }))
     }

@@ -41,7 +41,7 @@ pub use resources::{
 };
 pub use services::{
     Endpoint, HealthIs, LeftOut, Offer, OfferDetail, OfferOrigin, PathGateway, Service, ServiceDetail,
-    ServiceEvent, ServiceLink, ServicePage, ServiceQuery, SortBy, SortKey,
+    ServiceEvent, ServiceLink, ServicePage, ServiceQuery, ServiceVip, SortBy, SortKey,
 };
 
 use serde::{Deserialize, Serialize};

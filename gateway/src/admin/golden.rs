@@ -130,11 +130,18 @@ fn a_service_in_detail() {
         node: "01".into(),
         revision: 7,
         took_us: 900,
+        vips: vec![ServiceVip {
+            name: "payments.shop@phx".into(),
+            v4: "240.1.2.3".parse().unwrap(),
+            v6: "fd9c:43a6:77c1::1:203".parse().unwrap(),
+        }],
         offers,
         left_out: vec![left_out],
     };
     let written = json!({
-        "name": "payments.shop", "node": "01", "revision": 7, "took_us": 900, "offers": [offer],
+        "name": "payments.shop", "node": "01", "revision": 7, "took_us": 900,
+        "vips": [{"name": "payments.shop@phx", "v4": "240.1.2.3", "v6": "fd9c:43a6:77c1::1:203"}],
+        "offers": [offer],
         "left_out": [{"cluster": "fra", "reason": "missing-port", "why": "no"}],
     });
     golden(&detail, &written);

@@ -23,6 +23,11 @@ const INSTANCES_A_UNIT: usize = 1_024;
 const REGISTER_EVERY: Duration = Duration::from_millis(200);
 /// Registrations in a row.
 const REGISTER_BURST: u32 = 32;
+/// Virtual addresses: 200 names or addresses a second. Each is a look-up, and the first one of a name becomes part of a change of the
+/// registry; a sidecar remembers what it was told.
+const VIP_EVERY: Duration = Duration::from_millis(5);
+/// An application may use many names at its start.
+const VIP_BURST: u32 = 1_024;
 /// Certificates: 6 a minute. Each is a signature with the cluster's key.
 const SIGN_EVERY: Duration = Duration::from_secs(10);
 /// A sidecar has at most 4 renewals under way.
@@ -34,6 +39,7 @@ pub(super) struct Limits {
     lists: Bucket,
     registrations: Bucket,
     signatures: Bucket,
+    vips: Bucket,
 }
 
 impl Limits {
@@ -43,6 +49,7 @@ impl Limits {
             lists: Bucket::new(LIST_EVERY, LIST_BURST),
             registrations: Bucket::new(REGISTER_EVERY, REGISTER_BURST),
             signatures: Bucket::new(SIGN_EVERY, SIGN_BURST),
+            vips: Bucket::new(VIP_EVERY, VIP_BURST),
         }
     }
 
@@ -56,6 +63,7 @@ impl Limits {
             }
             ToGateway::Register(_) => (&mut self.registrations, 1),
             ToGateway::Renew(_) | ToGateway::Join(_) => (&mut self.signatures, 1),
+            ToGateway::AskVip(_) | ToGateway::FindVip(_) => (&mut self.vips, 1),
             ToGateway::ReportHealth(_)
             | ToGateway::Attach(_)
             | ToGateway::Trust(_)
@@ -68,7 +76,7 @@ impl Limits {
 
     /// When the next message may be read; `None` if it may be now.
     pub(super) fn resume_at(&self, now: Instant) -> Option<Instant> {
-        let buckets = [&self.reports, &self.lists, &self.registrations, &self.signatures];
+        let buckets = [&self.reports, &self.lists, &self.registrations, &self.signatures, &self.vips];
         buckets.into_iter().filter_map(|bucket| bucket.debt_until(now)).max()
     }
 }
@@ -82,7 +90,8 @@ mod tests {
     use super::*;
     use causeway_model::{ClusterId, Health, WorkloadId};
     use causeway_wire::ctl::{
-        MAX_SERVED, MAX_SUBSCRIPTIONS, MAX_WATCHED, Register, Renew, ReportHealth, Subscribe, WatchInstances,
+        AskVip, FindVip, MAX_SERVED, MAX_SUBSCRIPTIONS, MAX_WATCHED, Register, Renew, ReportHealth,
+        Subscribe, WatchInstances,
     };
 
     fn watch(count: usize) -> ToGateway {
@@ -95,6 +104,14 @@ mod tests {
 
     fn health() -> ToGateway {
         ReportHealth { service: "a.b".parse().unwrap(), health: Health::Healthy }.into()
+    }
+
+    fn ask_vip() -> ToGateway {
+        AskVip { request: 1, name: "a.b".parse().unwrap() }.into()
+    }
+
+    fn find_vip() -> ToGateway {
+        FindVip { request: 1, vip: causeway_model::Vip::new(1).unwrap() }.into()
     }
 
     fn renew() -> ToGateway {
@@ -113,6 +130,7 @@ mod tests {
         assert!(!limits.charge(start, &register(), 0));
         assert!(!limits.charge(start, &subscribe(), MAX_SUBSCRIPTIONS));
         assert!(!limits.charge(start, &watch(MAX_WATCHED), 0));
+        assert!(!(0..1_000).any(|_| limits.charge(start, &ask_vip(), 0)));
         for ms in (0..60_000).step_by(10) {
             let now = start + Duration::from_millis(ms);
             assert!(!limits.charge(now, &subscribe(), 1), "{ms}");
@@ -146,6 +164,8 @@ mod tests {
         assert_eq!(read_in_100_s(watch(MAX_WATCHED), 0), 800);
         assert_eq!(read_in_100_s(register(), 0), 532);
         assert_eq!(read_in_100_s(renew(), 0), 14);
+        assert_eq!(read_in_100_s(ask_vip(), 0), 21_024);
+        assert_eq!(read_in_100_s(find_vip(), 0), 21_024);
     }
 
     #[test]

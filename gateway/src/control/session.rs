@@ -2,6 +2,7 @@
 
 use super::limits::Limits;
 use super::tell::Told;
+use super::vips::VipAsks;
 use super::{Metered, Out, SessionError, issue, register};
 use crate::authority;
 use crate::hub::{Change, Held, Hub, Meter, RootId};
@@ -45,6 +46,7 @@ pub(super) struct Session<'h> {
     held: Held,
     /// Instances of linked clusters that it is connected to.
     remote: BTreeSet<(ClusterId, WorkloadId)>,
+    pub(super) vips: VipAsks,
 }
 
 pub(super) async fn run(
@@ -56,6 +58,7 @@ pub(super) async fn run(
 ) -> Result<(), SessionError> {
     let mut changes = hub.changes();
     let held = hub.hold(&sidecar.identity, sidecar.workload, standing)?;
+    let (vips, mut vip_answers) = VipAsks::new();
     let mut session = Session {
         hub,
         sidecar,
@@ -71,6 +74,7 @@ pub(super) async fn run(
         connection: connection.clone(),
         held,
         remote: BTreeSet::new(),
+        vips,
     };
     session.tell_cluster().await?;
     let mut tick = tokio::time::interval(Duration::from_millis(500));
@@ -102,6 +106,8 @@ pub(super) async fn run(
                 Err(RecvError::Lagged(_)) => session.tell_everything().await?,
                 Err(RecvError::Closed) => return Ok(()),
             },
+            // the session has a sender of its own, so this never ends
+            Some(answer) = vip_answers.recv() => session.vip_answered(answer).await?,
             _ = tick.tick() => session.tell_gone().await?,
             () = &mut draining, if !drained => {
                 drained = true;
@@ -188,6 +194,8 @@ impl Session<'_> {
                 self.root = Some(root);
                 self.tell_renew().await
             }
+            ToGateway::AskVip(ask) => self.ask_vip(ask).await,
+            ToGateway::FindVip(find) => self.find_vip(find).await,
             ToGateway::Hello(_) | ToGateway::Join(_) | ToGateway::Goodbye(_) => {
                 Err(SessionError::Protocol("an attached sidecar may not say hello or join again".into()))
             }

@@ -5,7 +5,7 @@ use causeway_identity::KeyPair;
 use causeway_model::{Health, RevokedSubject, WorkloadId};
 use causeway_transport::{close_reason_text, exporter};
 use causeway_wire::alpn;
-use causeway_wire::ctl::{Hello, Join, Register, Renew, ReportHealth};
+use causeway_wire::ctl::{AskVip, FindVip, Hello, Join, Register, Renew, ReportHealth};
 use causeway_wire::token::{EXPORTER_LABEL, join_proof};
 use std::time::Instant;
 use tokio::time::timeout;
@@ -258,6 +258,88 @@ async fn without_a_leader_no_registration_is_refused_for_good() {
     gateway.hub.registry.shutdown().await.unwrap();
     let refused = register::register(&gateway.hub, &sidecar, &asked).await.unwrap_err();
     assert!(["no-quorum", "registry-failed", "timeout"].contains(&refused.reason.as_str()), "{refused:?}");
+    gateway.stop().await;
+}
+
+/// Lets the registry know a service of that name.
+async fn declare(gateway: &Fixture, id: u64, service: &str) {
+    let services = vec![causeway_catalog::ServiceDeclaration {
+        name: service.parse().unwrap(),
+        ports: causeway_model::PortSet::default(),
+    }];
+    let kind = TokenKind::Workload { identity: self::id(gateway), services };
+    let expires_at = causeway_runtime::clock::unix_now() + 600;
+    let id = id.to_be_bytes().into();
+    let token = CreateToken { id, verifier: Verifier([0; 32]), kind, uses: 1, expires_at };
+    gateway.hub.propose("test", token).await.unwrap();
+}
+
+impl Sidecar {
+    /// The answer to a question for a virtual address, with the number of the question.
+    async fn vip(&mut self, question: impl Into<ToGateway>) -> (u32, Result<(String, u32), String>) {
+        self.say(question).await;
+        self.hear(|message| match message {
+            ToSidecar::VipIs(is) => Some((is.request, Ok((is.name.to_string(), is.vip.get())))),
+            ToSidecar::Refused(refused) => Some((refused.request, Err(refused.reason))),
+            _ => None,
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_sidecar_is_told_the_same_virtual_address() {
+    let gateway = Fixture::start().await;
+    let ask = |request, name: &str| AskVip { request, name: name.parse().unwrap() };
+    let mut first = Sidecar::start(&gateway, Some(workload(&gateway))).await;
+    assert_eq!(first.vip(ask(1, "web.shop")).await, (1, Err("service-unknown".into())));
+    declare(&gateway, 1, "web.shop").await;
+    let (request, told) = first.vip(ask(2, "web.shop")).await;
+    let (name, number) = told.unwrap();
+    assert_eq!((request, name.as_str()), (2, "web.shop"));
+    let pinned = format!("web.shop@{}", gateway.hub.node.cluster().name);
+    let (_, other) = first.vip(ask(3, &pinned)).await;
+    assert_eq!(other.clone().unwrap().0, pinned);
+    assert_ne!(other.unwrap().1, number);
+
+    let mut second = Sidecar::start(&gateway, Some(workload(&gateway))).await;
+    assert_eq!(second.vip(ask(7, "web.shop")).await, (7, Ok((name.clone(), number))));
+    let vip = causeway_model::Vip::new(number).unwrap();
+    assert_eq!(second.vip(FindVip { request: 8, vip }).await, (8, Ok((name, number))));
+    let nobodys = causeway_model::Vip::new(number ^ 1).unwrap();
+    assert_eq!(second.vip(FindVip { request: 9, vip: nobodys }).await, (9, Err("vip-unknown".into())));
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_names_is_answered_and_keeps_the_session_from_nothing() {
+    let gateway = Fixture::start().await;
+    for n in 0..8 {
+        declare(&gateway, n, &format!("s{n}.shop")).await;
+    }
+    let mut sidecar = Sidecar::start(&gateway, Some(workload(&gateway))).await;
+    for n in 0..200_u32 {
+        sidecar.say(AskVip { request: n + 1, name: format!("s{}.shop", n % 8).parse().unwrap() }).await;
+    }
+    sidecar.say(register(1_000)).await;
+    let (mut vips, mut registered) = (std::collections::BTreeSet::new(), false);
+    let mut answered = std::collections::BTreeSet::new();
+    while answered.len() < 200 || !registered {
+        let heard = sidecar.hear(|message| match message {
+            ToSidecar::VipIs(is) => Some(Some(is)),
+            ToSidecar::Registered(_) => Some(None),
+            ToSidecar::Refused(refused) => panic!("{refused:?}"),
+            _ => None,
+        });
+        match heard.await {
+            Some(is) => {
+                assert!(answered.insert(is.request));
+                vips.insert((is.name, is.vip));
+            }
+            None => registered = true,
+        }
+    }
+    assert_eq!(vips.len(), 8);
     gateway.stop().await;
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn drive(hub: &Hub, peers: &Peers) {
     hub.tasks.spawn_critical("catalog", catalog(hub.clone()));
     hub.tasks.spawn_critical("tables", tables::keep(hub.clone()));
     hub.tasks.spawn_critical("imports", imports(hub.clone()));
+    hub.tasks.spawn_critical("virtual addresses", super::vips::allocate(hub.clone()));
 }
 
 async fn presence(hub: Hub, peers: Peers) {
@@ -133,14 +134,14 @@ async fn catalog(hub: Hub) {
     }
 }
 
-/// What sessions have to look at. Most writes are about one service, or about tokens, of which no session knows: tens of thousands
+/// What sessions have to look at. Most writes are about one service, or about tokens and virtual addresses, of which no session is told: tens of thousands
 /// of sidecars need not look at everything each time.
 fn changes(replay: Replay) -> Vec<Change> {
     let Replay::Deltas(events) = replay else { return vec![Change::Catalog] };
     let mut services = BTreeSet::new();
     for (_, event) in events {
         match event {
-            CatalogEvent::TokensChanged => {}
+            CatalogEvent::TokensChanged | CatalogEvent::VipsAllocated => {}
             CatalogEvent::ServiceChanged(name) | CatalogEvent::ServiceRemoved(name) => {
                 services.insert(name);
             }
@@ -277,7 +278,7 @@ mod tests {
         let (web, pay) = ("web.shop".parse().unwrap(), "pay.shop".parse().unwrap());
         let changed = |name: &causeway_model::ServiceName| CatalogEvent::ServiceChanged(name.clone());
         assert_eq!(deltas(&[]), []);
-        assert_eq!(deltas(&[CatalogEvent::TokensChanged]), []);
+        assert_eq!(deltas(&[CatalogEvent::TokensChanged, CatalogEvent::VipsAllocated]), []);
         let removed = CatalogEvent::ServiceRemoved(pay);
         let told = deltas(&[changed(&web), removed.clone(), changed(&web), CatalogEvent::TokensChanged]);
         assert_eq!(told, [Change::Service("pay.shop".parse().unwrap()), Change::Service(web.clone())]);

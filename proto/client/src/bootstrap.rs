@@ -17,7 +17,7 @@ use crate::state::{Known, Saved, StateDir};
 use crate::throttle::Throttle;
 use crate::trust::believed;
 use causeway_identity::{BundleStore, KeyPair, Svid, SvidSource, TrustBundle};
-use causeway_model::{ClusterFacts, ClusterId, Revision, TrustDomain};
+use causeway_model::{ClusterFacts, ClusterId, Revision, TrustDomain, Vip, VipName};
 use causeway_runtime::Backoff;
 use causeway_transport::TransportSettings;
 use causeway_wire::ctl::Attached;
@@ -41,6 +41,7 @@ pub struct Joined {
     pub(crate) cluster: ClusterFacts,
     pub(crate) attached: Attached,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) vips: Vec<(VipName, Vip)>,
     pub(crate) state: Option<Arc<StateDir>>,
     pub(crate) enroller: Enroller,
 }
@@ -98,7 +99,7 @@ pub async fn bootstrap(
     checks::services(&config)?;
     let (state, saved) = match &config.state_dir {
         Some(dir) => {
-            let (state, saved) = StateDir::open(dir)?;
+            let (state, saved) = StateDir::open(dir, config.lock.clone())?;
             (Some(Arc::new(state)), saved)
         }
         None => (None, Saved::default()),
@@ -114,13 +115,14 @@ pub async fn bootstrap(
         }
     };
     let trust = saved.known.as_ref().map_or_else(Revision::default, |known| known.trust);
+    let vips = saved.known.as_ref().map(|known| known.vips.clone()).unwrap_or_default();
     let (bundles, services, enroller) = prepare(&config, ip, settings, saved.known, (key, identity))?;
-    let mut start = Start { config, bundles, trust, services, state, enroller, revoked: false };
+    let mut start = Start { config, bundles, trust, services, vips, state, enroller, revoked: false };
     let (cluster, attached) = start.until_attached().await?;
     start.enroller.close();
     let svid = start.enroller.svid()?;
-    let Start { config, bundles, trust, services, state, enroller, .. } = start;
-    let joined = Joined { config, svid, bundles, trust, cluster, attached, services, state, enroller };
+    let Start { config, bundles, trust, services, vips, state, enroller, .. } = start;
+    let joined = Joined { config, svid, bundles, trust, cluster, attached, services, vips, state, enroller };
     tracing::info!(
         id = %joined.svid.current().id(),
         cluster = %joined.cluster.name,
@@ -167,6 +169,7 @@ struct Start {
     bundles: BundleStore,
     trust: Revision,
     services: Vec<ServiceView>,
+    vips: Vec<(VipName, Vip)>,
     state: Option<Arc<StateDir>>,
     enroller: Enroller,
     /// The saved identity was refused as revoked, and given up.
@@ -243,6 +246,7 @@ impl Start {
             trust: self.trust,
             gateways: gateways.to_vec(),
             services: self.services.clone(),
+            vips: self.vips.clone(),
         };
         Ok(state.save_known(&known)?)
     }

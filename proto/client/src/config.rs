@@ -2,10 +2,12 @@
 
 use crate::metrics::ClientMetrics;
 use causeway_model::Locality;
+use causeway_runtime::files::DirLock;
 use causeway_wire::ctl::ServedService;
 use causeway_wire::token::JoinToken;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Who a sidecar is and what it serves.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,8 @@ pub struct ClientConfig {
     pub token: Option<JoinToken>,
     /// Where key, SVID and what was last learned are kept over a restart; `None` keeps nothing.
     pub state_dir: Option<PathBuf>,
+    /// The lock of that folder, where the caller has it already; it is taken otherwise.
+    pub lock: Option<Arc<DirLock>>,
     /// The services it serves, at most [`causeway_wire::ctl::MAX_SERVED`].
     pub serve: Vec<ServedService>,
     /// Where it runs; `None` means where its gateway runs.

@@ -1,6 +1,7 @@
 //! The control connections of a running sidecar, and what they brought.
 //!
-//! [`Control`] is the face: it answers from memory and never waits for a gateway. Behind it a supervisor keeps sessions with
+//! [`Control`] is the face: it answers from memory and never waits for a gateway, except where a virtual address is asked for the first
+//! time. Behind it a supervisor keeps sessions with
 //! two gateways, whose messages are merged into one picture, and small tasks renew the SVID, resolve the
 //! gateways' names, save what was learned, and attach again when every gateway is lost. A sidecar whose SVID is revoked joins anew if it has a token;
 //! otherwise the task "control-reattach" fails, and with it the process.
@@ -20,18 +21,20 @@ mod renewal;
 mod session;
 mod supervisor;
 mod views;
+mod vips;
 mod watches;
 
 pub use exports::Exports;
 pub use picture::ControlState;
 pub use registration::RegistrationError;
 pub use views::Subscription;
+pub use vips::VipError;
 pub use watches::InstanceWatch;
 
 use crate::bootstrap::Joined;
 use crate::config::ControlConfig;
 use causeway_identity::{BundleStore, SvidSource};
-use causeway_model::{ClusterFacts, ClusterId, GatewayFacts, Health, ServiceName, WorkloadId};
+use causeway_model::{ClusterFacts, ClusterId, GatewayFacts, Health, ServiceName, Vip, VipName, WorkloadId};
 use causeway_runtime::Tasks;
 use causeway_transport::{Overlay, OverlayEndpoint};
 use picture::Picture;
@@ -40,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use vips::Question;
 
 /// How long a goodbye may take.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(500);
@@ -104,6 +108,28 @@ impl Control {
         self.picture.views.subscribe(service)
     }
 
+    /// The virtual address of `name`: from memory, or from a gateway, within 2 s. It is the same on every sidecar of the cluster, and for
+    /// ever; it says nothing of whether anybody offers the service now, which [`Control::subscribe`] tells. Call it on a tokio runtime.
+    ///
+    /// # Errors
+    /// A [`VipError`] when the name is of no service, or no gateway could answer.
+    pub async fn vip(&self, name: VipName) -> Result<Vip, VipError> {
+        vips::resolve(&self.picture, Question::Name(name)).await.map(|(_, vip)| vip)
+    }
+
+    /// The virtual address of `name`, if it is remembered. Neither waits nor asks.
+    pub fn known_vip(&self, name: &VipName) -> Option<Vip> {
+        self.picture.vips.vip(name)
+    }
+
+    /// The name that `vip` was given to: from memory, or from a gateway, within 2 s. Call it on a tokio runtime.
+    ///
+    /// # Errors
+    /// A [`VipError`] when it was given to none, or no gateway could answer.
+    pub async fn vip_name(&self, vip: Vip) -> Result<VipName, VipError> {
+        vips::resolve(&self.picture, Question::Address(vip)).await.map(|(name, _)| name)
+    }
+
     /// To which trust domains the cluster's services that this workload serves are exported.
     pub fn exported(&self) -> watch::Receiver<Exports> {
         self.picture.exported.subscribe()
@@ -128,6 +154,11 @@ impl Control {
     /// Registers every service as draining: no new requests come, those under way go on.
     pub fn drain(&self) {
         self.picture.registration.send_if_modified(registration::Registration::drain);
+    }
+
+    /// Saves nothing from now on: another process has taken over the state folder.
+    pub fn leave_state(&self) {
+        self.picture.state_dir.iter().for_each(|state| state.leave());
     }
 
     /// Tells every gateway that this workload is gone now, and makes no control connection any more. Takes at most 500 ms.

@@ -23,7 +23,7 @@ mod trust;
 
 pub use bootstrap::{Joined, bootstrap};
 pub use config::{ClientConfig, ControlConfig};
-pub use control::{Control, ControlState, Exports, InstanceWatch, RegistrationError, Subscription};
+pub use control::{Control, ControlState, Exports, InstanceWatch, RegistrationError, Subscription, VipError};
 pub use error::JoinError;
 pub use metrics::ClientMetrics;
 pub use state::StateError;

@@ -21,6 +21,10 @@ pub struct ClientMetrics {
     pub subscriptions: Gauge,
     /// Subscriptions that were not made because there were too many.
     pub subscriptions_refused: Counter,
+    /// Names whose virtual address is remembered.
+    pub vips: Gauge,
+    /// Questions for virtual addresses, or for their names, that were not answered.
+    pub vip_failures: Counter,
     /// Instances that are watched.
     pub watched: Gauge,
     /// Watches that were not made because there were too many.
@@ -47,6 +51,7 @@ impl ClientMetrics {
             ("connections", "Control connections that stand", &self.connections),
             ("svid_expires_at", "When the SVID expires, in seconds since 1970", &self.svid_expires_at),
             ("subscriptions", "Services in use", &self.subscriptions),
+            ("vips", "Names whose virtual address is remembered", &self.vips),
             ("watched", "Instances that are watched", &self.watched),
             ("gateways_alive", "Gateways of the own cluster that answer", &self.gateways_alive),
             ("alone", "1 while no gateway answers", &self.alone),
@@ -63,6 +68,7 @@ impl ClientMetrics {
                 &self.subscriptions_refused,
             ),
             ("watches_refused", "Watches beyond the limit, which learn nothing", &self.watches_refused),
+            ("vip_failures", "Questions for virtual addresses that were not answered", &self.vip_failures),
             ("instances_gone", "Watched instances that are gone", &self.instances_gone),
             ("service_updates", "Changes of services in use", &self.service_updates),
             ("refused_messages", "Messages of gateways that break a rule", &self.refused_messages),

@@ -1,8 +1,9 @@
 //! The state folder: the identity and what was last learned, kept over a restart.
 //!
-//! Two files: `identity.pem` (key and SVID) and `state.json` (the cluster, its bundles and gateways, the services in use); and
+//! Two files: `identity.pem` (key and SVID) and `state.json` (the cluster, its bundles and gateways, the services in use, virtual addresses); and
 //! while it joins `join-key.der`, the key that it asks with, so that a start after a lost answer is the same use of the token.
-//! All are of mode 0600 and each is written whole or not at all. The folder is locked for as long as the process lives.
+//! All are of mode 0600 and each is written whole or not at all. The folder is locked for as long as the process lives;
+//! where a process hands its work over to the next, both have the lock for a while, and only one writes.
 
 mod error;
 
@@ -10,11 +11,13 @@ pub use error::StateError;
 
 use crate::error::JoinError;
 use causeway_identity::{KeyPair, Svid, TrustBundle};
-use causeway_model::{ClusterFacts, GatewayFacts, Revision};
+use causeway_model::{ClusterFacts, GatewayFacts, Revision, Vip, VipName};
 use causeway_runtime::files::{self, DirLock};
 use causeway_wire::view::ServiceView;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The name of the file with key and SVID.
 const IDENTITY: &str = "identity.pem";
@@ -43,6 +46,9 @@ pub(crate) struct Known {
     pub(crate) gateways: Vec<GatewayFacts>,
     /// The services that were in use.
     pub(crate) services: Vec<ServiceView>,
+    /// The virtual addresses of names that were asked for.
+    #[serde(default)]
+    pub(crate) vips: Vec<(VipName, Vip)>,
 }
 
 /// [`Known`] as it is on disk.
@@ -71,20 +77,31 @@ pub(crate) struct Saved {
 #[derive(Debug)]
 pub(crate) struct StateDir {
     dir: PathBuf,
-    _lock: DirLock,
+    _lock: Arc<DirLock>,
+    /// Another process writes it now.
+    left: AtomicBool,
 }
 
 impl StateDir {
-    /// Creates the folder if need be, locks it, and reads what is in it.
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Saved), StateError> {
+    /// Creates the folder if need be, locks it unless the caller has its `lock`, and reads what is in it.
+    pub(crate) fn open(dir: &Path, lock: Option<Arc<DirLock>>) -> Result<(Self, Saved), StateError> {
         files::create_private_dir(dir)?;
-        let state = Self { dir: dir.to_owned(), _lock: files::lock_dir(dir)? };
+        let lock = lock.map_or_else(|| files::lock_dir(dir).map(Arc::new), Ok)?;
+        let state = Self { dir: dir.to_owned(), _lock: lock, left: AtomicBool::new(false) };
         let saved = Saved { identity: state.read_identity()?, known: state.read_known()? };
         Ok((state, saved))
     }
 
+    /// Writes nothing from now on: the folder is another process' to write.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Relaxed);
+    }
+
     /// Writes key and SVID.
     pub(crate) fn save_identity(&self, svid: &Svid) -> Result<(), StateError> {
+        if self.left.load(Relaxed) {
+            return Ok(());
+        }
         Ok(files::write_private(self.dir.join(IDENTITY), svid.to_pem().as_bytes())?)
     }
 
@@ -113,6 +130,9 @@ impl StateDir {
 
     /// Writes what was learned. Services are left out where they would make the file too large to be read again.
     pub(crate) fn save_known(&self, known: &Known) -> Result<(), StateError> {
+        if self.left.load(Relaxed) {
+            return Ok(());
+        }
         let path = self.dir.join(STATE);
         let mut text = encode(&path, known)?;
         if text.len() > MAX_STATE {

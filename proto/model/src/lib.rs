@@ -12,6 +12,7 @@ mod name;
 mod revocation;
 mod service;
 mod spiffe;
+mod vip;
 
 pub use address::HostPort;
 pub use cluster::{ClusterFacts, GatewayFacts, GatewayRole};
@@ -22,3 +23,4 @@ pub use name::{ClusterName, Label, ServiceName};
 pub use revocation::{Revocation, RevokedSubject, trust_len};
 pub use service::{Health, PortSet, Protocol, ServicePort};
 pub use spiffe::{SpiffeId, SpiffeRole, TrustDomain};
+pub use vip::{Vip, VipName};

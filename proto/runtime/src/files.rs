@@ -8,7 +8,7 @@ mod error;
 mod lock;
 
 pub use error::DiskError;
-pub use lock::{DirLock, LockError, lock_dir};
+pub use lock::{DirLock, LockError, adopt_lock, lock_dir};
 
 use rustix::fs::{Access, access};
 use std::fs::{DirBuilder, File};

@@ -9,7 +9,7 @@ use crate::codec::messages;
 use crate::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceView, VersionInfo};
 use causeway_model::{
     ClusterFacts, ClusterId, GatewayFacts, Health, Locality, NodeId, PortSet, Revision, ServiceName,
-    TrustDomain, WorkloadId,
+    TrustDomain, Vip, VipName, WorkloadId,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -22,6 +22,9 @@ pub const MAX_SUBSCRIPTIONS: usize = 4096;
 pub const MAX_BUNDLES: usize = 1024;
 /// The most instances one sidecar may watch.
 pub const MAX_WATCHED: usize = 65_536;
+/// The most questions for virtual addresses of one sidecar that a gateway holds while the registry allocates them; further ones are
+/// refused as `overloaded`.
+pub const MAX_VIP_ASKS: usize = 256;
 
 /// The first frame of a sidecar.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,6 +122,27 @@ pub struct TrustReport {
     pub root: [u8; 8],
 }
 
+/// Asks for the virtual address of a name, which is allocated if it has none. Refused as `service-unknown` when neither this cluster has
+/// the service nor a linked one offers it (a pinned name: when that very cluster does not), as `vip-exhausted` when there is none left,
+/// and with the reasons of every change when the registry cannot allocate it now (`no-quorum`, `timeout`, `not-ready`, `overloaded`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AskVip {
+    /// Echoed in the answer.
+    pub request: u32,
+    /// The name.
+    pub name: VipName,
+}
+
+/// Asks for the name that a virtual address stands for: an application may connect to one that it learned before its sidecar was
+/// started again. Refused as `vip-unknown` when no name was given it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindVip {
+    /// Echoed in the answer.
+    pub request: u32,
+    /// The address.
+    pub vip: Vip,
+}
+
 /// This workload stops now: it is gone at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Goodbye {}
@@ -146,6 +170,10 @@ messages! {
         10 = Goodbye(Goodbye),
         /// Says which trust bundles it has taken.
         11 = Trust(TrustReport),
+        /// Asks for the virtual address of a name.
+        12 = AskVip(AskVip),
+        /// Asks for the name of a virtual address.
+        13 = FindVip(FindVip),
     }
 }
 
@@ -254,6 +282,17 @@ pub struct RenewNow {
     pub within_ms: u32,
 }
 
+/// The answer to [`AskVip`] and [`FindVip`]. It holds for ever, in the whole cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VipIs {
+    /// The request.
+    pub request: u32,
+    /// The name.
+    pub name: VipName,
+    /// Its virtual address.
+    pub vip: Vip,
+}
+
 /// This gateway is about to stop: attach to another one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draining {}
@@ -289,5 +328,7 @@ messages! {
         13 = RenewNow(RenewNow),
         /// A trust bundle.
         14 = Bundle(Bundle),
+        /// A virtual address and its name.
+        15 = VipIs(VipIs),
     }
 }

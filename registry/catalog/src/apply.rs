@@ -9,3 +9,4 @@ mod links;
 mod services;
 mod tokens;
 mod trust;
+mod vips;

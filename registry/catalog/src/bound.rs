@@ -24,6 +24,11 @@ pub const GATEWAY_REVOCATIONS: usize = 16;
 /// How many bytes of [`Revocation::MAX_TRUST_BYTES`] are kept for the same.
 const GATEWAY_TRUST_BYTES: usize = 4 * 1024;
 
+/// The most names that have a virtual address: with one in seventeen numbers taken a search looks at about one place.
+pub const MAX_VIPS: usize = 1_000_000;
+/// The most names that one command gives virtual addresses to.
+pub const MAX_VIP_BATCH: usize = 256;
+
 /// The longest DER of one root certificate, in bytes.
 const MAX_ROOT_LEN: usize = 16 * 1024;
 /// The longest sealed CA key, in bytes.

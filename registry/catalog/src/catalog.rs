@@ -1,12 +1,13 @@
 //! The state machine itself: its state, and how a command passes through it.
 
 use crate::bound::{self, MAX_ACTOR_LEN, MAX_AUDIT_ENTRIES, TOMBSTONE_SECS, cut};
+use crate::vip::VipTable;
 use crate::{
     AuditEntry, ClusterState, Command, CommandBody, Event, Exported, Invite, InviteId, Link, Refusal,
     Revoked, Service, Token, TokenId, TokenKind, TokenUser,
 };
 use causeway_model::{
-    ClusterName, GatewayFacts, NodeId, Revision, RevokedSubject, ServiceHandle, ServiceName, SpiffeId,
+    ClusterName, GatewayFacts, NodeId, Revision, RevokedSubject, ServiceHandle, ServiceName, SpiffeId, Vip,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,6 +45,8 @@ pub struct Catalog {
     pub(crate) audit: VecDeque<AuditEntry>,
     /// The last uses of tokens, oldest first.
     pub(crate) last_uses: VecDeque<(TokenId, TokenUser)>,
+    /// What applications connect to.
+    pub(crate) vips: VipTable,
 }
 
 /// What a command answers when it is carried out.
@@ -67,6 +70,11 @@ pub enum Outcome {
     Link {
         /// True when it replaced the link to the same cluster.
         replaced: bool,
+    },
+    /// The virtual addresses of the names, in their order, or why one has none.
+    Vips {
+        /// One for each.
+        vips: Vec<Result<Vip, Refusal>>,
     },
 }
 
@@ -107,7 +115,8 @@ impl Catalog {
 
     /// Carries out `command`, the log's entry at `revision`, or refuses it.
     ///
-    /// A refused command changes nothing except that it is audited and that long expired tokens and invites are purged.
+    /// A refused command changes nothing except that it is audited and that long expired tokens and invites are purged. Every command
+    /// is audited but those that are not to be ([`CommandBody::is_audited`]).
     /// A revision that is not newer than the catalog's changes nothing at all, so a log may be replayed.
     pub fn apply(&mut self, revision: Revision, command: &Command) -> Applied {
         if revision <= self.revision {
@@ -163,6 +172,7 @@ impl Catalog {
             CommandBody::Revoke(c) => self.revoke(context, c),
             CommandBody::Reinstate(c) => self.reinstate(context, c),
             CommandBody::ChangeIf(c) => self.change_if(context, c),
+            CommandBody::AllocateVips(c) => self.allocate_vips(c),
         }
     }
 
@@ -200,6 +210,9 @@ impl Catalog {
     }
 
     fn record(&mut self, context: Context<'_>, body: &CommandBody, refused: Option<&Refusal>) {
+        if !body.is_audited() {
+            return;
+        }
         while self.audit.len() >= MAX_AUDIT_ENTRIES {
             self.audit.pop_front();
         }

@@ -6,6 +6,7 @@ mod link;
 mod service;
 mod token;
 mod trust;
+mod vip;
 
 pub use cluster::{
     AddGateway, DrainGateway, DropKeys, InitCluster, RemoveGateway, RotateKeys, UpdateGateway,
@@ -18,6 +19,7 @@ pub use link::{
 pub use service::{DeclarePorts, Export, ExportTo, RemoveService, Unexport};
 pub use token::{CreateToken, RevokeToken, ServiceDeclaration, TokenKind, TokenUser, UseToken};
 pub use trust::{ActivateRoot, ConfirmRoots, DropRoot, Reinstate, Revoke, StageRoot};
+pub use vip::AllocateVips;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +54,7 @@ macro_rules! bodies {
             pub const KNOWN: &[u16] = &[$($number),*];
 
             /// The last command of the first release: every member knows those up to it.
-            pub const FIRST_RELEASE: u16 = 28;
+            pub const FIRST_RELEASE: u16 = 29;
 
             /// The command's stable number.
             pub fn number(&self) -> u16 {
@@ -133,6 +135,8 @@ bodies! {
     Reinstate = 27, "reinstate";
     /// Changes a resource if it still is what it was.
     ChangeIf = 28, "change-if";
+    /// Gives names virtual addresses.
+    AllocateVips = 29, "allocate-vips";
 }
 
 impl CommandBody {
@@ -142,6 +146,11 @@ impl CommandBody {
             Self::ChangeIf(c) => Self::from(c.change.clone()).own_name(),
             other => other.own_name(),
         }
+    }
+
+    /// Whether the audit keeps it.
+    pub fn is_audited(&self) -> bool {
+        !matches!(self, Self::AllocateVips(_))
     }
 
     /// The name of the thing that the command is about, for the audit.
@@ -175,6 +184,7 @@ impl CommandBody {
             Self::Revoke(c) => c.subjects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             Self::Reinstate(c) => c.subject.to_string(),
             Self::ChangeIf(c) => Self::from(c.change.clone()).subject(),
+            Self::AllocateVips(c) => format!("{} names", c.names.len()),
         }
     }
 }

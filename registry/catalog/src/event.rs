@@ -25,4 +25,6 @@ pub enum Event {
     TokensChanged,
     /// Keys for connection IDs or probes were added or dropped.
     KeysChanged,
+    /// Names were given virtual addresses.
+    VipsAllocated,
 }

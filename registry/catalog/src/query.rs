@@ -5,7 +5,8 @@ use crate::{
     TokenId, TokenUser,
 };
 use causeway_model::{
-    ClusterId, ClusterName, GatewayFacts, NodeId, Revision, ServiceHandle, ServiceName, SpiffeId, TrustDomain,
+    ClusterId, ClusterName, GatewayFacts, NodeId, Revision, ServiceHandle, ServiceName, SpiffeId,
+    TrustDomain, Vip, VipName,
 };
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -158,6 +159,21 @@ impl Catalog {
     /// The link invite with that number. [`Invite::check_for`] tells whether it can be used.
     pub fn invite(&self, id: InviteId) -> Option<&Invite> {
         self.invites.get(&id)
+    }
+
+    /// The virtual address of `name`, if it was given one. It says nothing of whether anybody offers the service now.
+    pub fn vip(&self, name: &VipName) -> Option<Vip> {
+        self.vips.vip(name)
+    }
+
+    /// The name that has this virtual address.
+    pub fn vip_name(&self, vip: Vip) -> Option<VipName> {
+        self.vips.name(vip)
+    }
+
+    /// How many names have a virtual address, of at most [`crate::MAX_VIPS`].
+    pub fn vips(&self) -> usize {
+        self.vips.len()
     }
 
     /// The last commands, oldest first.

@@ -1,10 +1,10 @@
 //! Why a command was not carried out.
 
-use crate::bound::cut;
+use crate::bound::{MAX_VIPS, cut};
 use crate::{Bound, InviteId, TokenId};
 use causeway_model::{
     ClusterId, ClusterName, Epoch, GatewayRole, NodeId, PortSet, Revision, Revocation, RevokedSubject,
-    ServiceHandle, ServiceName, SpiffeId, TrustDomain,
+    ServiceHandle, ServiceName, SpiffeId, TrustDomain, VipName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -428,6 +428,14 @@ refusals! {
     "epoch-newest" EpochNewest {
         /// The epoch.
         epoch: Epoch,
+    }
+
+    /// There is no virtual address left.
+    "all {} virtual addresses of this cluster are given out, and no name ever loses its own: {name} has none; let its callers reach it \
+     with --listen ADDR=SERVICE:PORT", MAX_VIPS =>
+    "vip-exhausted" VipExhausted {
+        /// The name that has none.
+        name: VipName,
     }
 }
 

@@ -6,4 +6,5 @@ mod life;
 mod random;
 mod refusals;
 mod trust;
+mod vips;
 mod watch;

@@ -104,6 +104,9 @@ fn compare(found: &Found, index: u64, command: &Command) -> Option<Fault> {
     catalog.audit().next().filter(|oldest| oldest.revision.0 <= index)?;
     let noted = audit.next().filter(|entry| entry.revision.0 == index);
     let body = &command.body;
+    if !body.is_audited() {
+        return None;
+    }
     if noted.is_some_and(|noted| noted.command == body.name() && noted.at == command.at) {
         return None;
     }

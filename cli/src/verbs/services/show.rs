@@ -8,7 +8,7 @@ use causeway_gateway::admin::api::{OfferDetail, ServiceDetail};
 use causeway_model::ServiceName;
 
 const AFTER: &str = "\
-Each cluster's offer comes with its ports, identities and endpoints, the link that it came over, and the gateways of that \
+Its virtual addresses (vip) are there once a sidecar asked for them. Each cluster's offer comes with its ports, identities and endpoints, the link that it came over, and the gateways of that \
 cluster as the answering one reaches them. Offers that do not count here are named with the reason. Of a linked cluster only the \
 endpoints in use here are known.
 
@@ -57,6 +57,13 @@ fn facts(detail: &ServiceDetail) -> String {
     table.fact("service", detail.name.clone());
     table.fact("clusters", list(&clusters));
     table.fact("healthy", format!("{healthy} of {total}"));
+    for vip in &detail.vips {
+        let what = vip
+            .name
+            .split_once('@')
+            .map_or_else(|| "vip".to_owned(), |(_, cluster)| format!("vip at {cluster}"));
+        table.fact(&what, format!("{}, {}", vip.v4, vip.v6));
+    }
     table.fact("told by", format!("gateway {} at revision {}", detail.node, detail.revision));
     table.to_string()
 }
@@ -117,7 +124,7 @@ fn endpoints(detail: &OfferDetail) -> Option<String> {
 mod tests {
     use super::super::tests::offer as an_offer;
     use super::*;
-    use causeway_gateway::admin::api::{Endpoint, LeftOut, PathGateway, ServiceLink};
+    use causeway_gateway::admin::api::{Endpoint, LeftOut, PathGateway, ServiceLink, ServiceVip};
 
     #[test]
     fn everything_is_shown_once() {
@@ -136,11 +143,16 @@ mod tests {
             answers,
             rtt_us,
         };
+        let vip = |name: &str, number| {
+            let vip = causeway_model::Vip::new(number).unwrap();
+            ServiceVip { name: name.into(), v4: vip.v4(), v6: vip.v6() }
+        };
         let detail = ServiceDetail {
             name: "payments.shop".into(),
             node: "01".into(),
             revision: 7,
             took_us: 400,
+            vips: vec![vip("payments.shop", 0x0001_0203), vip("payments.shop@phx", 7)],
             offers: vec![
                 OfferDetail { offer: local, link: None, gateways: vec![gateway("01", None, true, None)] },
                 OfferDetail {
@@ -156,10 +168,12 @@ mod tests {
             }],
         };
         let expected = "\
-service   payments.shop
-clusters  iad,phx
-healthy   4 of 6
-told by   gateway 01 at revision 7
+service     payments.shop
+clusters    iad,phx
+healthy     4 of 6
+vip         240.1.2.3, fd9c:43a6:77c1::1:203
+vip at phx  240.0.0.7, fd9c:43a6:77c1::7
+told by     gateway 01 at revision 7
 
 cluster      iad (local)
 region       us-iad-1

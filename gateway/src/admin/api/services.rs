@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Which services are asked for. What is said of an offer must hold for one and the same offer of the service.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -243,10 +244,23 @@ pub struct ServiceDetail {
     pub revision: u64,
     /// How long the gateway took, in microseconds.
     pub took_us: u64,
+    /// The virtual addresses of the service and of its names that are pinned to a cluster, of those that were asked for so far.
+    pub vips: Vec<ServiceVip>,
     /// Who offers it, nearest first.
     pub offers: Vec<OfferDetail>,
     /// Offers that do not count here.
     pub left_out: Vec<LeftOut>,
+}
+
+/// The virtual address of a name: where applications connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceVip {
+    /// `SERVICE.NAMESPACE`, or `SERVICE.NAMESPACE@CLUSTER` when it is pinned to a cluster.
+    pub name: String,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
 }
 
 /// An offer, and how its cluster is reached.

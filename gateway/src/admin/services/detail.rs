@@ -1,13 +1,15 @@
 //! Everything that this gateway knows of one service.
 
 use super::view::{Around, endpoint, shown};
-use crate::admin::api::{Endpoint, LeftOut, OfferDetail, PathGateway, ServiceDetail, ServiceLink};
+use crate::admin::api::{
+    Endpoint, LeftOut, OfferDetail, PathGateway, ServiceDetail, ServiceLink, ServiceVip,
+};
 use crate::forwarder::PathStatus;
 use crate::hub::{Hub, Soft};
 use crate::links;
 use causeway_catalog::{Catalog, Link};
 use causeway_federation::{Conflict, Merged};
-use causeway_model::{ClusterId, GatewayFacts, Health, HostPort, NodeId, ServiceName};
+use causeway_model::{ClusterId, GatewayFacts, Health, HostPort, NodeId, ServiceName, VipName};
 use causeway_presence::Row;
 use std::time::Instant;
 
@@ -37,6 +39,7 @@ pub(super) async fn detail(hub: &Hub, name: &ServiceName) -> Option<ServiceDetai
     });
     endpoints.truncate(MAX_ENDPOINTS);
     let (catalog, paths) = (hub.catalog(), hub.forwarder.paths());
+    let vips = vips(hub, &catalog, name);
     let offers = service.offers.into_iter().map(|mut offer| {
         let link = catalog.links().find(|link| link.peer.name.as_str() == offer.cluster);
         if let Some(link) = link.filter(|_| offer.origin != "local") {
@@ -54,10 +57,25 @@ pub(super) async fn detail(hub: &Hub, name: &ServiceName) -> Option<ServiceDetai
         name: service.name,
         node: hub.node.id().to_string(),
         revision: revision.0,
+        vips,
         offers: offers.collect(),
         left_out,
         took_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     })
+}
+
+/// The virtual addresses of the service: wherever it runs first, then in each cluster.
+fn vips(hub: &Hub, catalog: &Catalog, service: &ServiceName) -> Vec<ServiceVip> {
+    let clusters = catalog.links().map(|link| &link.peer.name).chain([&hub.node.cluster().name]);
+    let pinned = clusters.map(|cluster| VipName { service: service.clone(), cluster: Some(cluster.clone()) });
+    let mut names: Vec<VipName> = pinned.collect();
+    names.push(service.clone().into());
+    names.sort_unstable();
+    let shown = |name: VipName| {
+        let vip = catalog.vip(&name)?;
+        Some(ServiceVip { name: name.to_string(), v4: vip.v4(), v6: vip.v6() })
+    };
+    names.into_iter().filter_map(shown).collect()
 }
 
 fn left_out(catalog: &Catalog, conflict: &Conflict) -> LeftOut {

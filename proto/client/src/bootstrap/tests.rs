@@ -56,6 +56,7 @@ fn saved(domain: &str, ends: SystemTime) -> Saved {
         trust: Revision::default(),
         gateways: Vec::new(),
         services: Vec::new(),
+        vips: Vec::new(),
     };
     Saved { identity: Some(Svid::new(chain, key).unwrap()), known: Some(known) }
 }

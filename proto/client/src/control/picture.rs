@@ -6,6 +6,7 @@ use super::precedence::Precedence;
 use super::registration::{Registration, RegistrationError};
 use super::session::Request;
 use super::views::{Published, Views};
+use super::vips::{NamedVip, Vips};
 use super::watches::Watches;
 use crate::bootstrap::{Enroller, Joined};
 use crate::metrics::ClientMetrics;
@@ -93,6 +94,7 @@ pub(super) struct Picture {
     pub(super) own: Own,
     pub(super) views: Arc<Views>,
     pub(super) watches: Arc<Watches>,
+    pub(super) vips: Vips,
     pub(super) registration: watch::Sender<Registration>,
     pub(super) exported: watch::Sender<Exports>,
     pub(super) gateways: watch::Sender<Arc<Vec<GatewayFacts>>>,
@@ -114,7 +116,8 @@ pub(super) struct Picture {
 impl Picture {
     /// The picture right after the start; gives the overlay its keys.
     pub(super) fn new(joined: Joined, overlay: Overlay, metrics: ClientMetrics) -> (Self, Enroller) {
-        let Joined { config, svid, bundles, trust, cluster, attached, services, state, enroller } = joined;
+        let Joined { config, svid, bundles, trust, cluster, attached, services, vips, state, enroller } =
+            joined;
         let place = Register {
             request: 0,
             services: Vec::new(),
@@ -131,6 +134,7 @@ impl Picture {
             bundles,
             views: Arc::new(Views::new(services, Instant::now(), metrics.clone())),
             watches: Arc::new(Watches::new(metrics.clone())),
+            vips: Vips::new(vips),
             registration: watch::Sender::new(Registration::new(config.serve)),
             exported: watch::Sender::default(),
             gateways: watch::Sender::new(Arc::new(attached.gateways)),
@@ -145,6 +149,7 @@ impl Picture {
             words: Mutex::new(Words { bundles: Precedence::since(trust), ..Words::default() }),
             sessions: Mutex::default(),
         };
+        picture.count_vips();
         picture.hand_over(&picture.keys.lock().unwrap_or_else(PoisonError::into_inner));
         (picture, enroller)
     }
@@ -287,6 +292,18 @@ impl Picture {
         true
     }
 
+    /// Takes what a gateway answered.
+    pub(super) fn learn_vip(&self, known: NamedVip) {
+        if self.vips.learn(known) {
+            self.count_vips();
+            self.dirty.notify_one();
+        }
+    }
+
+    fn count_vips(&self) {
+        self.metrics.vips.set(i64::try_from(self.vips.count()).unwrap_or(i64::MAX));
+    }
+
     /// A message that breaks a rule was dropped.
     pub(super) fn refuse(&self) {
         self.metrics.refused_messages.inc();
@@ -378,6 +395,7 @@ impl Picture {
             trust: words.bundles.revision(),
             gateways: self.gateways.borrow().to_vec(),
             services: self.views.known(Instant::now()),
+            vips: self.vips.known(),
         }
     }
 

@@ -7,6 +7,7 @@ mod inbound;
 mod outbound;
 
 use super::picture::Picture;
+use super::vips::{Question, Said};
 use crate::bootstrap::clocks_agree;
 use crate::exchange::{Exchange, Fault};
 use crate::moment::{show, unix};
@@ -34,6 +35,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 pub(super) enum Request {
     /// A new SVID.
     Renew { csr: Vec<u8>, answer: oneshot::Sender<Result<Issued, String>> },
+    /// A virtual address, or the name of one.
+    Vip { question: Question, answer: oneshot::Sender<Said> },
     /// To say goodbye; answered when the gateway has it.
     Goodbye(oneshot::Sender<()>),
 }
@@ -116,6 +119,7 @@ struct Pending {
     last: u32,
     registration: Option<(u32, Instant)>,
     renewals: BTreeMap<u32, oneshot::Sender<Result<Issued, String>>>,
+    vips: BTreeMap<u32, (Question, oneshot::Sender<Said>)>,
 }
 
 impl Pending {

@@ -6,14 +6,16 @@ use causeway_identity::{
 };
 use causeway_model::{
     ClusterFacts, ClusterId, Epoch, GatewayFacts, GatewayRole, Locality, NodeId, Revision, Revocation,
-    ServiceName, SpiffeId, WorkloadId,
+    ServiceName, SpiffeId, Vip, VipName, WorkloadId,
 };
 use causeway_transport::forward::{ForwardSocket, ReceiveBatch};
 use causeway_transport::gateway::{GatewayEndpoint, OwnPackets};
 use causeway_transport::{
     Connection, FrameReader, FrameWriter, TransportSettings, close, exporter, peer_chain, peer_identity,
 };
-use causeway_wire::ctl::{Attached, Bundle, Bundles, Issued, Registered, ToGateway, ToSidecar, Welcome};
+use causeway_wire::ctl::{
+    Attached, Bundle, Bundles, Issued, Registered, ToGateway, ToSidecar, VipIs, Welcome,
+};
 use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ProbeScope, ResponderState, verify, workload_key};
 use causeway_wire::token::{EXPORTER_LABEL, JoinFor, JoinToken, TokenCore, verify_join_proof};
 use causeway_wire::view::{BundleView, CidSecret, ProbeSecret, Refusal, ServiceView, VersionInfo};
@@ -52,6 +54,14 @@ pub(crate) struct World {
     pub(crate) refuse: Mutex<Option<Refusal>>,
     /// The gateways that have no room for another session, as they say after the handshake.
     pub(crate) full: Mutex<Vec<NodeId>>,
+    /// The virtual addresses that the gateways know.
+    pub(crate) vips: Mutex<BTreeMap<VipName, Vip>>,
+    /// With what they refuse names that they do not know.
+    pub(crate) vip_refusal: Mutex<Option<String>>,
+    /// What they answer to every question for one.
+    pub(crate) vip_lie: Mutex<Option<(VipName, Vip)>>,
+    /// The gateways that answer no such question.
+    pub(crate) silent: Mutex<Vec<NodeId>>,
     /// Whether the gateways keep their answer to a join to themselves.
     pub(crate) mute: AtomicBool,
     /// The keys that the token was used with.
@@ -94,6 +104,10 @@ impl World {
             ttl: Mutex::new(HOUR),
             refuse: Mutex::default(),
             full: Mutex::default(),
+            vips: Mutex::default(),
+            vip_refusal: Mutex::default(),
+            vip_lie: Mutex::default(),
+            silent: Mutex::default(),
             mute: AtomicBool::new(false),
             joined: Mutex::default(),
             push: broadcast::channel(64).0,
@@ -435,6 +449,18 @@ fn answers(
             Some(refusal) => vec![Refusal { request: register.request, ..refusal }.into()],
             None => vec![Registered { request: register.request }.into()],
         },
+        ToGateway::AskVip(_) | ToGateway::FindVip(_) if world.silent.lock().unwrap().contains(&node) => {
+            Vec::new()
+        }
+        ToGateway::AskVip(ask) => {
+            let vip = world.vips.lock().unwrap().get(&ask.name).copied();
+            vip_is(world, ask.request, vip.map(|vip| (ask.name, vip)), "service-unknown")
+        }
+        ToGateway::FindVip(find) => {
+            let vips = world.vips.lock().unwrap();
+            let found = vips.iter().find(|(_, vip)| **vip == find.vip);
+            vip_is(world, find.request, found.map(|(name, vip)| (name.clone(), *vip)), "vip-unknown")
+        }
         ToGateway::Subscribe(subscribe) => {
             let services = world.services.lock().unwrap();
             let known = subscribe.services.iter().filter_map(|name| services.get(name));
@@ -442,4 +468,13 @@ fn answers(
         }
         _ => Vec::new(),
     }
+}
+
+fn vip_is(world: &World, request: u32, found: Option<(VipName, Vip)>, reason: &str) -> Vec<ToSidecar> {
+    let lie = world.vip_lie.lock().unwrap().clone();
+    if let Some((name, vip)) = lie.or(found) {
+        return vec![VipIs { request, name, vip }.into()];
+    }
+    let reason = world.vip_refusal.lock().unwrap().clone().unwrap_or_else(|| reason.to_owned());
+    vec![Refusal { request, reason, message: "no: ask for something else".to_owned() }.into()]
 }

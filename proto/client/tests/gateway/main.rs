@@ -4,6 +4,7 @@
 
 mod fake;
 mod trust;
+mod vips;
 
 use causeway_client::{
     ClientConfig, ClientMetrics, Control, ControlConfig, ControlState, JoinError, Joined, bootstrap,

@@ -2,14 +2,18 @@
 
 use super::DiskError;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// The name of the lock file.
+const NAME: &str = "lock";
 
 /// The lock of a data folder, held until it is dropped or the process ends, however it ends. The file `lock` stays.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -17,6 +21,25 @@ impl DirLock {
     /// The folder that is locked.
     pub fn dir(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes into the lock file that this process has the folder, for whoever finds it locked.
+    ///
+    /// # Errors
+    /// The file cannot be written; the folder is locked all the same.
+    pub fn sign(&self) -> Result<(), DiskError> {
+        let mut file = &self.file;
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        written.map_err(|source| DiskError::new("lock", self.path.join(NAME), source))
+    }
+}
+
+impl AsFd for DirLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -56,7 +79,7 @@ fn process(pid: Option<u32>) -> String {
 /// Another process (or another lock of this one) has it, or the lock file cannot be opened or written.
 pub fn lock_dir(dir: impl AsRef<Path>) -> Result<DirLock, LockError> {
     let dir = dir.as_ref();
-    let path = dir.join("lock");
+    let path = dir.join(NAME);
     let failed = |source| DiskError::new("lock", &path, source);
     let mut options = OpenOptions::new();
     let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -68,10 +91,33 @@ pub fn lock_dir(dir: impl AsRef<Path>) -> Result<DirLock, LockError> {
         }
         Err(TryLockError::Error(error)) => return Err(failed(error).into()),
     }
-    let written =
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(failed)?;
-    Ok(DirLock { _file: file, path: dir.to_owned() })
+    let lock = DirLock { file, path: dir.to_owned() };
+    lock.sign()?;
+    Ok(lock)
+}
+
+/// The lock of `dir` that another process has and shares: `fd` is its descriptor. Both have it then, and the folder is free once
+/// neither does. The file goes on naming the other process until this one [signs](DirLock::sign) it.
+///
+/// # Errors
+/// `fd` is not the lock file of `dir`, or does not hold the lock.
+pub fn adopt_lock(dir: impl AsRef<Path>, fd: OwnedFd) -> Result<DirLock, LockError> {
+    let dir = dir.as_ref();
+    let path = dir.join(NAME);
+    let failed = |source| DiskError::new("lock", &path, source);
+    let mut file = File::from(fd);
+    let (given, there) = (file.metadata().map_err(failed)?, std::fs::metadata(&path).map_err(failed)?);
+    if (given.dev(), given.ino()) != (there.dev(), there.ino()) {
+        let other =
+            io::Error::new(io::ErrorKind::InvalidInput, "the lock that was handed over is another folder's");
+        return Err(failed(other).into());
+    }
+    // one that is held already is had again by the same descriptor, and by no other
+    match file.try_lock() {
+        Ok(()) => Ok(DirLock { file, path: dir.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(LockError::InUse { dir: dir.to_owned(), pid: owner(&mut file) }),
+        Err(TryLockError::Error(error)) => Err(failed(error).into()),
+    }
 }
 
 fn owner(file: &mut File) -> Option<u32> {
@@ -104,6 +150,22 @@ mod tests {
         let _lock = lock_dir(dir.path()).unwrap();
         let text = std::fs::read_to_string(dir.path().join("lock")).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_lock_that_is_shared_holds_until_both_have_let_go() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = lock_dir(dir.path()).unwrap();
+        let shared = || first.as_fd().try_clone_to_owned().unwrap();
+        let _other = lock_dir(other.path()).unwrap();
+        assert!(adopt_lock(other.path(), shared()).unwrap_err().to_string().contains("another folder's"));
+        let second = adopt_lock(dir.path(), shared()).unwrap();
+        drop(first);
+        assert_eq!(lock_dir(dir.path()).unwrap_err().reason(), "dir_in_use");
+        let stranger = File::open(dir.path().join(NAME)).unwrap();
+        assert_eq!(adopt_lock(dir.path(), stranger.into()).unwrap_err().reason(), "dir_in_use");
+        drop(second);
+        lock_dir(dir.path()).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::messages::Examples;
 use crate::nouns::*;
-use causeway_model::{Health, NodeId, Revision, WorkloadId};
+use causeway_model::{Health, NodeId, Revision, Vip, WorkloadId};
 use causeway_wire::ctl::*;
 use causeway_wire::view::{Offer, ServiceView};
 
@@ -19,6 +19,13 @@ pub(crate) fn to_gateway() -> Examples<ToGateway> {
         .with("watch-instances", WatchInstances { instances: instances() })
         .with("goodbye", Goodbye {})
         .with("trust", TrustReport { bundles: Revision(300), root: [7; 8] })
+        .with("ask-vip", AskVip { request: 5, name: parsed("payments.shop") })
+        .with("ask-vip-pinned", AskVip { request: 6, name: parsed("payments.shop@phx") })
+        .with("find-vip", FindVip { request: 7, vip: vip() })
+}
+
+fn vip() -> Vip {
+    Vip::new(0x73_325f).unwrap()
 }
 
 fn register() -> Register {
@@ -58,6 +65,7 @@ pub(crate) fn to_sidecar() -> Examples<ToSidecar> {
         .with("keys", Keys { cid_keys: cid_keys(), probe_key: probe_key() })
         .with("draining", Draining {})
         .with("renew-now", RenewNow { root: [7; 8], within_ms: 70_000 })
+        .with("vip-is", VipIs { request: 5, name: parsed("payments.shop"), vip: vip() })
 }
 
 fn welcome() -> Welcome {

@@ -94,9 +94,21 @@ fn on_cluster() -> impl Strategy<Value = CommandBody> {
     ]
 }
 
+fn on_vips() -> impl Strategy<Value = CommandBody> {
+    let name = (service(), prop::option::of(cluster()));
+    prop::collection::vec(name, 0..4).prop_map(|names| {
+        let name = |(service, cluster): (&str, Option<&str>)| VipName {
+            service: parsed(service),
+            cluster: cluster.map(parsed),
+        };
+        AllocateVips { names: names.into_iter().map(name).collect() }.into()
+    })
+}
+
 /// Commands with the time that passes before each.
 fn history() -> impl Strategy<Value = Vec<(u64, CommandBody)>> {
-    let body = prop_oneof![3 => on_tokens(), 3 => on_services(), 3 => on_links(), 1 => on_cluster()];
+    let body =
+        prop_oneof![3 => on_tokens(), 3 => on_services(), 3 => on_links(), 1 => on_cluster(), 1 => on_vips()];
     prop::collection::vec((0..400_u64, body), 0..120)
 }
 
@@ -121,6 +133,18 @@ fn check_consistent(catalog: &Catalog) {
         assert_eq!(catalog.link_by_id(link.peer.id), Some(link));
         assert_ne!(link.peer.id, catalog.cluster().unwrap().facts.id);
     }
+    let all = SERVICES.into_iter().flat_map(|service| {
+        let pinned = CLUSTERS.into_iter().map(move |cluster| format!("{service}@{cluster}"));
+        pinned.chain([service.to_owned()])
+    });
+    let named: Vec<(VipName, Vip)> = all
+        .filter_map(|name| {
+            let name: VipName = parsed(&name);
+            catalog.vip(&name).map(|vip| (name, vip))
+        })
+        .collect();
+    assert_eq!(named.len(), catalog.vips());
+    assert!(named.into_iter().all(|(name, vip)| catalog.vip_name(vip) == Some(name)));
     if let Some(cluster) = catalog.cluster() {
         let ca = &cluster.ca;
         assert!(ca.active_root < ca.roots.len());
@@ -165,6 +189,7 @@ fn told(before: &Catalog, after: &Catalog, events: &[Event]) {
     let keys =
         |catalog: &Catalog| catalog.cluster.as_ref().map(|c| (c.cid_keys.clone(), c.probe_keys.clone()));
     assert_eq!(keys(before) != keys(after), has(Event::KeysChanged));
+    assert_eq!(before.vips != after.vips, has(Event::VipsAllocated));
 }
 
 /// A copy by way of serde. The store's golden files try the format that is stored, which does not describe itself.

@@ -8,8 +8,8 @@ use crate::examine::examined;
 use crate::format::{Ballot, EntryId, LogEntry};
 use crate::raft::{Entry, EntryPayload};
 use crate::{Report, StoreConfig, StoreError, examine};
-use causeway_catalog::Catalog;
-use causeway_model::{NodeId, Revision};
+use causeway_catalog::{AllocateVips, Catalog, Command};
+use causeway_model::{NodeId, Revision, VipName};
 use redb::ReadableTable;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -225,6 +225,32 @@ async fn a_snapshot_that_is_not_of_this_log_is_told() {
     let report = examine(dir.path());
     let named = |fault: &(String, String)| fault.0 == "snapshot" && fault.1.ends_with(", update-gateway");
     assert!(!report.faults.is_empty() && faults(&report).iter().all(named), "{:?}", report.faults);
+}
+
+/// They are not in the audit, by which a snapshot is compared with its log.
+#[tokio::test]
+async fn virtual_addresses_are_kept_and_no_damage() {
+    let (dir, mesh) = (tempfile::tempdir().unwrap(), Arc::new(Mesh::default()));
+    let config =
+        StoreConfig { snapshot_every: 8, keep_entries: 6, ..StoreConfig::new(dir.path(), NodeId(1)) };
+    let registry = mesh.open_with(config).await.unwrap();
+    registry.initialise(init()).await.unwrap();
+    let name = |n: u16| -> VipName { format!("s{n}.shop").parse().unwrap() };
+    for n in 2..=30 {
+        registry.propose(set_port(n)).await.unwrap();
+        let allocate =
+            Command { at: 1, by: "test".into(), body: AllocateVips { names: vec![name(n)] }.into() };
+        registry.propose(allocate).await.unwrap();
+    }
+    let vips: Vec<_> = (2..=30).map(|n| registry.catalog().vip(&name(n)).unwrap()).collect();
+    mesh.stop(1).await;
+    let report = examine(dir.path());
+    assert_eq!(report.faults, []);
+    let covered = report.snapshot.unwrap().0;
+    assert!(report.first.unwrap() < covered && covered < report.last.unwrap(), "{report:?}");
+    let registry = Arc::new(Mesh::default()).open(dir.path(), 1).await;
+    let kept: Vec<_> = (2..=30).map(|n| registry.catalog().vip(&name(n)).unwrap()).collect();
+    assert_eq!(kept, vips);
 }
 
 #[tokio::test]

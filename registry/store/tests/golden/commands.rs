@@ -6,7 +6,7 @@ use causeway_model::*;
 
 /// Commands with the names of their files.
 pub(crate) fn all() -> Vec<(&'static str, Command)> {
-    let bodies = [cluster(), tokens(), services(), links(), trust(), guarded(), endings()].concat();
+    let bodies = [cluster(), tokens(), services(), links(), trust(), guarded(), vips(), endings()].concat();
     let command = |(n, (name, body))| {
         (name, Command { at: 1_700_000_000 + n, by: "spiffe://iad.mesh/ns/ops/sa/admin".into(), body })
     };
@@ -172,6 +172,12 @@ fn guarded() -> Vec<Named> {
         guarded("change-if-exported", Witness::Export(Some(ExportTo::All)), export.into()),
         guarded("change-if-unexported", Witness::Export(None), unexport.into()),
     ]
+}
+
+fn vips() -> Vec<Named> {
+    // there is no link to the last one's cluster
+    let names = ["payments.shop", "payments.shop@phx", "web.shop@nrt"].map(parsed).into();
+    vec![("allocate-vips", AllocateVips { names }.into())]
 }
 
 /// What would leave nothing to take back if it came earlier.

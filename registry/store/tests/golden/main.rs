@@ -105,6 +105,7 @@ fn the_catalog_of_the_sample_has_something_of_everything() {
     assert!(catalog.cluster().is_some());
     assert!(catalog.services().count() > 0 && catalog.exports().count() > 0);
     assert!(catalog.links().count() > 0 && catalog.tokens().count() > 0 && catalog.invites().count() > 0);
+    assert_eq!(catalog.vips(), 2);
     let refused = catalog.audit().filter(|entry| entry.refused.is_some()).count();
     assert!(refused > 0 && refused < commands::all().len() / 2, "{refused} commands were refused");
 }

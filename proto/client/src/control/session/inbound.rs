@@ -6,7 +6,7 @@ use crate::refusal::{Verdict, registration};
 use crate::trust::Telling;
 use causeway_transport::FrameReader;
 use causeway_wire::CloseCode;
-use causeway_wire::ctl::{ExportedTo, ToSidecar};
+use causeway_wire::ctl::{ExportedTo, ToSidecar, VipIs};
 use causeway_wire::view::Refusal;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,6 +62,7 @@ impl Inbound {
                     let _ = answer.send(Ok(issued));
                 }
             }
+            ToSidecar::VipIs(told) => self.vip_is(told),
             ToSidecar::Refused(refusal) => self.refused(refusal).await,
             ToSidecar::Draining(_) => self.dialogue.tell(Event::Draining).await,
             ToSidecar::Bundle(told) => {
@@ -86,7 +87,25 @@ impl Inbound {
         }
     }
 
+    fn vip_is(&self, told: VipIs) {
+        let VipIs { request, name, vip } = told;
+        let waiting = self.dialogue.pending().vips.remove(&request);
+        match waiting {
+            Some((question, answer)) if question.fits(&(name.clone(), vip)) => {
+                // whoever asked may have been answered by another gateway
+                let _ = answer.send(Ok((name, vip)));
+            }
+            // the one who asked hears that there is no answer
+            _ => self.picture.refuse(),
+        }
+    }
+
     async fn refused(&mut self, refusal: Refusal) {
+        let asked = self.dialogue.pending().vips.remove(&refusal.request);
+        if let Some((_, answer)) = asked {
+            let _ = answer.send(Err(refusal));
+            return;
+        }
         let (registering, renewing) = {
             let mut pending = self.dialogue.pending();
             let renewing = pending.renewals.remove(&refusal.request);

@@ -6,7 +6,7 @@ use crate::exchange::Fault;
 use crate::refusal::{Gravity, registration};
 use causeway_transport::{FrameError, FrameWriter};
 use causeway_wire::Message;
-use causeway_wire::ctl::{Goodbye, Renew, Subscribe, ToGateway, TrustReport, WatchInstances};
+use causeway_wire::ctl::{Goodbye, MAX_VIP_ASKS, Renew, Subscribe, ToGateway, TrustReport, WatchInstances};
 use causeway_wire::view::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,6 +200,19 @@ impl Outbound {
                     request
                 };
                 self.say(Renew { request, csr }).await
+            }
+            Request::Vip { question, answer } => {
+                let message = {
+                    let mut pending = self.dialogue.pending();
+                    while pending.vips.len() >= MAX_VIP_ASKS {
+                        pending.vips.pop_first();
+                    }
+                    let request = pending.next();
+                    let message = question.message(request);
+                    pending.vips.insert(request, (question, answer));
+                    message
+                };
+                self.say(message).await
             }
             Request::Goodbye(done) => self.goodbye(done).await,
         }
