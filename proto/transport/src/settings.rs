@@ -6,6 +6,7 @@
 use quinn::congestion::BbrConfig;
 use quinn::{Connection, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub(crate) const MAX_STREAM_WINDOW: u32 = 2 * 1024 * MIN_DATAGRAM as u32;
 pub const HELLO_WINDOW: u32 = 64 << 10;
 /// How many streams it may open until then: that of its hello.
 const HELLO_STREAMS: u32 = 1;
+
+/// How large a buffer of datagrams may be, in bytes: it holds dozens of the largest at least.
+const DATAGRAM_BUFFER: RangeInclusive<u32> = 64 << 10..=64 << 20;
 
 /// When a control connection without any packet is given up, at the latest.
 const CONTROL_IDLE: Duration = Duration::from_secs(4);
@@ -61,6 +65,12 @@ pub struct TransportSettings {
     /// How many streams the peer of a data connection may have open at once. quinn reserves about 70 bytes a side for each
     /// *allowed* stream and connection: raise it on the live connection instead.
     pub max_streams: u32,
+    /// How many bytes of a data connection's datagrams wait to be taken by their flows: 64 KiB to 64 MiB. The oldest make room for
+    /// new ones.
+    pub datagram_receive_buffer: u32,
+    /// How many bytes of a data connection's datagrams wait to be sent, 64 KiB to 64 MiB; the oldest make room for new ones. The usual
+    /// 1 MiB is 100 ms at 84 Mbit/s: longer than a path takes to change, and no longer than late datagrams are good for.
+    pub datagram_send_buffer: u32,
 }
 
 impl Default for TransportSettings {
@@ -74,6 +84,8 @@ impl Default for TransportSettings {
             keep_alive: Duration::from_secs(2),
             initial_rtt: Duration::from_millis(50),
             max_streams: 128,
+            datagram_receive_buffer: 1 << 20,
+            datagram_send_buffer: 1 << 20,
         }
     }
 }
@@ -129,6 +141,16 @@ impl TransportSettings {
             (1..=10_000).contains(&streams),
             format!("max_streams: {streams} is not from 1 to 10000; each allowed stream costs memory"),
         );
+        for (key, size) in [
+            ("datagram_receive_buffer", self.datagram_receive_buffer),
+            ("datagram_send_buffer", self.datagram_send_buffer),
+        ] {
+            let [least, most] = [DATAGRAM_BUFFER.start(), DATAGRAM_BUFFER.end()];
+            demand(
+                DATAGRAM_BUFFER.contains(&size),
+                format!("{key}: {size} is not from {least} to {most} bytes"),
+            );
+        }
         mistakes
     }
 
@@ -137,6 +159,7 @@ impl TransportSettings {
     pub(crate) fn bounded(&self) -> Self {
         let idle = self.idle_timeout.clamp(Duration::from_secs(1), Duration::from_secs(300));
         let stream = self.stream_receive_window.clamp(64 << 10, MAX_STREAM_WINDOW);
+        let datagrams = |size: u32| size.clamp(*DATAGRAM_BUFFER.start(), *DATAGRAM_BUFFER.end());
         Self {
             datagram_size: self.datagram_size.clamp(MIN_DATAGRAM, MAX_DATAGRAM),
             stream_receive_window: stream,
@@ -146,6 +169,8 @@ impl TransportSettings {
             keep_alive: self.keep_alive.clamp(Duration::from_millis(100), idle / 2),
             initial_rtt: self.initial_rtt.clamp(Duration::from_millis(1), Duration::from_secs(2)),
             max_streams: self.max_streams.clamp(1, 10_000),
+            datagram_receive_buffer: datagrams(self.datagram_receive_buffer),
+            datagram_send_buffer: datagrams(self.datagram_send_buffer),
         }
     }
 
@@ -174,7 +199,7 @@ impl TransportSettings {
         config
     }
 
-    /// Without datagrams: nothing reads them, and a peer could fill their buffer.
+    /// With datagrams, for flows of UDP. Whoever has a data connection reads them from the start, or a peer could fill their buffer.
     fn data_windows(&self) -> TransportConfig {
         let mut config = self.basics();
         config
@@ -182,7 +207,8 @@ impl TransportSettings {
             .receive_window(self.connection_receive_window.into())
             .send_window(self.send_window.into())
             .max_concurrent_uni_streams(0u32.into())
-            .datagram_receive_buffer_size(None);
+            .datagram_receive_buffer_size(Some(self.datagram_receive_buffer as usize))
+            .datagram_send_buffer_size(self.datagram_send_buffer as usize);
         config
     }
 
@@ -260,9 +286,11 @@ mod tests {
             keep_alive: Duration::from_secs(60),
             initial_rtt: Duration::from_secs(60),
             max_streams: 0,
+            datagram_receive_buffer: 1,
+            datagram_send_buffer: u32::MAX,
         };
         let mistakes = wrong.check();
-        assert_eq!(mistakes.len(), 8, "{mistakes:?}");
+        assert_eq!(mistakes.len(), 10, "{mistakes:?}");
         assert!(mistakes[0].starts_with("datagram_size: 12000"), "{mistakes:?}");
         assert_eq!(wrong.bounded().check(), Vec::<String>::new());
     }

@@ -150,7 +150,6 @@ async fn only_the_side_that_connected_opens_streams() {
     let pair = Pair::connected().await;
     let opened = tokio::time::timeout(Duration::from_millis(50), pair.server.open_bi()).await;
     assert!(opened.is_err(), "{opened:?}");
-    assert!(pair.client.max_datagram_size().is_none() && pair.server.max_datagram_size().is_none());
     echo(&pair).await;
 }
 

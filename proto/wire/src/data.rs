@@ -3,8 +3,12 @@
 //! The client opens the first bidirectional stream and both sides say [`DataHello`] on it; the client may open further
 //! streams at once. Each of those carries one TCP connection: the client writes [`StreamHeader`] and the application's bytes after it,
 //! the server writes [`StreamAnswer`] and, if it accepts, the application's bytes after that.
+//!
+//! A stream whose header says UDP carries one flow: [`FlowStart`] follows the header, capsules with payloads follow that and the answer,
+//! and DATAGRAM frames carry the other payloads ([`crate::datagram`]). The flow ends with the stream.
 
 use crate::codec::messages;
+use crate::datagram::FlowId;
 use crate::view::VersionInfo;
 use causeway_model::{ClusterId, Protocol, ServiceName, WorkloadId};
 use serde::{Deserialize, Serialize};
@@ -41,6 +45,13 @@ pub struct StreamHeader {
     pub deadline_ms: u32,
 }
 
+/// What follows the header of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStart {
+    /// What its DATAGRAM frames are known by, in both directions, until the stream ends.
+    pub id: FlowId,
+}
+
 /// Whether the server takes the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamAnswer {
@@ -59,5 +70,7 @@ messages! {
         2 = Header(StreamHeader),
         /// Whether it is taken.
         3 = Answer(StreamAnswer),
+        /// What follows the header of a flow.
+        4 = Flow(FlowStart),
     }
 }

@@ -9,6 +9,7 @@ pub mod close;
 pub mod codec;
 pub mod ctl;
 pub mod data;
+pub mod datagram;
 pub mod envelope;
 pub mod link;
 mod mac;

@@ -5,6 +5,7 @@ use crate::nouns::*;
 use causeway_model::{Protocol, WorkloadId};
 use causeway_wire::CloseCode;
 use causeway_wire::data::*;
+use causeway_wire::datagram::FlowId;
 
 pub(crate) fn messages() -> Examples<DataMessage> {
     let hello = DataHello {
@@ -21,6 +22,7 @@ pub(crate) fn messages() -> Examples<DataMessage> {
         .with("header-grpc", header(Protocol::Grpc))
         .with("answer-accepted", StreamAnswer::Accepted)
         .with("answer-refused", StreamAnswer::Refused(CloseCode::PortUnknown.code()))
+        .with("flow", FlowStart { id: FlowId(0x1234) })
 }
 
 fn header(protocol: Protocol) -> StreamHeader {

@@ -2,8 +2,10 @@
 
 use crate::folder::Sample;
 use crate::nouns::cluster_id;
+use bytes::{Bytes, BytesMut};
 use causeway_model::{Epoch, NodeId, ServiceHandle, WorkloadId};
 use causeway_wire::cid::{Cid, CidKey, CidKeys};
+use causeway_wire::datagram::{CapsuleDecoder, FlowId, put_capsule};
 use causeway_wire::envelope::{Envelope, MAX_HOPS};
 use causeway_wire::packet::Header;
 use causeway_wire::probe::*;
@@ -16,6 +18,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     all.extend(probes());
     all.extend(answers());
     all.push(envelope());
+    all.extend(payloads());
     all.extend(derived_keys());
     all.extend(tables());
     all
@@ -107,6 +110,30 @@ fn envelope() -> Sample {
         let header = Header::parse(&packet).map_err(|error| error.to_string())?;
         same(&Envelope::parse(bytes), &Ok((envelope, header, &packet[..])))
     })
+}
+
+fn payloads() -> Vec<Sample> {
+    let datagram = [&FlowId(0x1234).prefix()[..], b"payload"].concat();
+    let datagram = Sample::bytes("payload.datagram", datagram, |bytes| {
+        let read = FlowId::split(Bytes::copy_from_slice(bytes));
+        same(&read, &Some((FlowId(0x1234), Bytes::from_static(b"payload"))))
+    });
+    // lengths of one byte and of two
+    let payloads = [vec![1; 3], vec![2; 64]];
+    let mut capsules = BytesMut::new();
+    for payload in &payloads {
+        put_capsule(&mut capsules, payload).unwrap();
+    }
+    let capsules = Sample::bytes("payload.capsules", capsules, move |bytes| {
+        let mut decoder = CapsuleDecoder::new();
+        decoder.push(bytes);
+        for payload in &payloads {
+            let read = decoder.next_payload().map_err(|error| error.to_string())?;
+            same(&read, &Some(Bytes::copy_from_slice(payload)))?;
+        }
+        same(&decoder.is_empty(), &true)
+    });
+    vec![datagram, capsules]
 }
 
 fn derived_keys() -> Vec<Sample> {
