@@ -12,6 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Clone, Debug)]
 pub struct Drain {
     begun: CancellationToken,
+    closed: CancellationToken,
     live: TaskTracker,
 }
 
@@ -39,7 +40,11 @@ pub struct DrainOutcome {
 impl Drain {
     /// A trigger and the handle that workers clone.
     pub fn new() -> (DrainTrigger, Self) {
-        let drain = Self { begun: CancellationToken::new(), live: TaskTracker::new() };
+        let drain = Self {
+            begun: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            live: TaskTracker::new(),
+        };
         (DrainTrigger { drain: drain.clone() }, drain)
     }
 
@@ -51,6 +56,11 @@ impl Drain {
     /// Whether the drain has begun.
     pub fn is_draining(&self) -> bool {
         self.begun.is_cancelled()
+    }
+
+    /// Whether it is time to refuse what still comes: whoever could be told of the drain has been, see [`DrainTrigger::begin`].
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
     }
 
     /// A guard that the drain waits for. It may be taken after the drain has begun: work that was being accepted then
@@ -66,9 +76,15 @@ impl Drain {
 }
 
 impl DrainTrigger {
-    /// Begins the drain and waits until every guard is dropped, for `grace` at most.
+    /// Begins the drain, and still takes what comes from those who have not heard of it: [`DrainTrigger::drain`] ends that.
+    pub fn begin(&self) {
+        self.drain.begun.cancel();
+    }
+
+    /// Begins the drain, takes nothing any more, and waits until every guard is dropped, for `grace` at most.
     pub async fn drain(&self, grace: Duration) -> DrainOutcome {
         self.drain.begun.cancel();
+        self.drain.closed.cancel();
         self.drain.live.close();
         let finished = tokio::time::timeout(grace, self.drain.live.wait()).await.is_ok();
         DrainOutcome { finished, left: if finished { 0 } else { self.drain.live.len() } }
@@ -83,6 +99,8 @@ mod tests {
     async fn a_drain_waits_for_its_guards() {
         let (trigger, drain) = Drain::new();
         assert!(!drain.is_draining());
+        trigger.begin();
+        assert!(drain.is_draining() && !drain.is_closed());
         let guard = drain.guard();
         let worker = tokio::spawn({
             let started = drain.started();
@@ -94,7 +112,7 @@ mod tests {
         });
         let outcome = trigger.drain(Duration::from_secs(5)).await;
         assert_eq!(outcome, DrainOutcome { finished: true, left: 0 });
-        assert!(drain.is_draining());
+        assert!(drain.is_draining() && drain.is_closed());
         drain.started().await;
         worker.await.unwrap();
     }

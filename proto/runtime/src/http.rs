@@ -46,7 +46,15 @@ impl TelemetryServer {
     pub fn bind(addr: SocketAddr, metrics: Metrics, readiness: Readiness) -> Result<Self, BindError> {
         const WHAT: (&str, &str) = ("telemetry", "--telemetry");
         let listener = bind_tcp(WHAT.0, WHAT.1, addr)?;
-        let addr = listener.local_addr().map_err(|source| bind_error(WHAT.0, WHAT.1, addr, source))?;
+        Self::on(listener, metrics, readiness).map_err(|source| bind_error(WHAT.0, WHAT.1, addr, source))
+    }
+
+    /// Uses a non-blocking listener that is bound already.
+    ///
+    /// # Errors
+    /// It does not say where it is bound.
+    pub fn on(listener: TcpListener, metrics: Metrics, readiness: Readiness) -> io::Result<Self> {
+        let addr = listener.local_addr()?;
         Ok(Self { listener, addr, metrics, readiness })
     }
 

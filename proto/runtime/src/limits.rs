@@ -17,6 +17,11 @@ pub fn raise_nofile() -> io::Result<(u64, u64)> {
     Ok((after.current.unwrap_or(u64::MAX), after.maximum.unwrap_or(u64::MAX)))
 }
 
+/// How many descriptors this process may have open; `u64::MAX` stands for no limit.
+pub fn nofile() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +31,6 @@ mod tests {
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         assert_eq!(raise_nofile().unwrap(), (hard, hard));
         assert_eq!(raise_nofile().unwrap(), (hard, hard));
+        assert_eq!(nofile(), hard);
     }
 }
