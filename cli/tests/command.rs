@@ -78,6 +78,32 @@ fn a_check_prints_what_would_run() {
     }
 }
 
+/// What can be asked of `init` and `cleanup` without privilege.
+#[test]
+fn capture_is_printed_and_its_mistakes_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = |words: &str| {
+        let args: Vec<_> = ["sidecar", "init"].into_iter().chain(words.split(' ')).collect();
+        causeway(&args, dir.path())
+    };
+    let output = init("--capture redirect --uid 1337 --ipv6 on --dns-port 5353 --print");
+    assert!(output.status.success(), "{output:?}");
+    let shown = text(&output.stdout);
+    for part in ["meta skuid { 1337 } return", "redirect to :5353", "ip -6 route replace local"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let shown = text(&init("--capture listen").stdout);
+    assert!(shown.starts_with("nothing to install"), "{shown}");
+    let output = init("--capture vip --uid 1337 --dns 127.0.0.1:53");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let told = text(&output.stderr);
+    for part in ["--uid: ", "--dns 127.0.0.1:53: ", "--resolv-conf: "] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    let output = causeway(&["sidecar", "cleanup", "--print"], dir.path());
+    assert!(text(&output.stdout).contains("delete table inet causeway"), "{output:?}");
+}
+
 #[test]
 fn a_closed_pipe_is_not_an_error() {
     use std::process::Stdio;

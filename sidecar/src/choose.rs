@@ -1,9 +1,10 @@
-//! Which endpoint of a service gets a new stream. Pure: what is known of the load, and randomness, are arguments.
+//! Which endpoints of a service a new stream may go to. Pure.
 //!
-//! Offers of silent links come last, then the nearer goes before the farther, and within one tier this sidecar keeps to a
-//! few endpoints, picked by rendezvous hashing of its own instance, so that other sidecars keep to others. Among those the
-//! less loaded of two random ones is taken. Whether a connection to it stands is the pool's concern.
+//! Owns how near each is, and that this sidecar keeps to a few of one tier, picked by rendezvous hashing of its own instance, so that
+//! other sidecars keep to others. Which of them is taken is `causeway-balance`'s, and whether a connection to it stands the pool's
+//! concern.
 
+use causeway_balance::Tier;
 use causeway_model::{ClusterId, Health, Locality, ServiceHandle, WorkloadId};
 use causeway_transport::Destination;
 use causeway_wire::cid::rendezvous;
@@ -27,16 +28,8 @@ impl Target {
     }
 }
 
-/// How good an offer is; the smallest is best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tier {
-    /// The link to the offering cluster is silent.
-    stale: bool,
-    /// [`Locality::distance`].
-    distance: u8,
-    /// The gateway picks: for first contact, and when no endpoint that is known will do.
-    fallback: bool,
-}
+/// What one endpoint weighs that a gateway picks for first contact.
+const USUAL_WEIGHT: u32 = 100;
 
 /// Somewhere a stream may go.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +40,12 @@ pub(crate) struct Candidate<'a> {
     pub(crate) offer: &'a Offer,
     /// Where its first flight goes.
     pub(crate) destination: Destination,
-    weight: u16,
-    tier: Tier,
+    /// Its share of the load of its tier; at least 1.
+    pub(crate) weight: u16,
+    /// How near it is.
+    pub(crate) tier: Tier,
+    /// It takes connections, by what its cluster says.
+    pub(crate) healthy: bool,
 }
 
 /// Who chooses.
@@ -63,55 +60,69 @@ pub(crate) struct Chooser {
 }
 
 impl Chooser {
-    /// The candidates of the best tier that has a usable one, at most `most`, in this instance's own order.
+    /// The candidates of each tier, at most `most` that take connections, in this instance's own order. Those that take none are there
+    /// in proportion: they show how well a tier is. `path` is the class of the path to a cluster.
     pub(crate) fn candidates<'a>(
         &self,
         view: &'a ServiceView,
         port: u16,
-        usable: impl Fn(Target) -> bool,
+        path: impl Fn(ClusterId) -> u8,
     ) -> Vec<Candidate<'a>> {
         let serves = |offer: &&Offer| offer.ports.protocol(port).is_some() && !offer.identities.is_empty();
-        let all = view.offers.iter().filter(serves).flat_map(|offer| self.of_offer(offer));
-        let mut found: Vec<Candidate<'a>> = all.filter(|candidate| usable(candidate.target)).collect();
-        let Some(best) = found.iter().map(|candidate| candidate.tier).min() else { return found };
-        found.retain(|candidate| candidate.tier == best);
-        found.sort_by_key(|candidate| std::cmp::Reverse(self.rank(candidate.target)));
-        found.truncate(self.most.max(1));
-        found
+        let all = view.offers.iter().filter(serves);
+        let mut found: Vec<Candidate<'a>> =
+            all.flat_map(|offer| self.of_offer(offer, path(offer.cluster.id))).collect();
+        found.sort_by_key(|candidate| {
+            (candidate.tier, !candidate.healthy, std::cmp::Reverse(self.rank(candidate.target)))
+        });
+        let mut kept = Vec::with_capacity(found.len());
+        for tier in found.chunk_by(|one, next| one.tier == next.tier) {
+            let healthy = tier.iter().take_while(|candidate| candidate.healthy).count();
+            let (well, ill) = tier.split_at(healthy);
+            let most = healthy.min(self.most.max(1));
+            let shown = (ill.len() * most).checked_div(healthy).unwrap_or(ill.len());
+            kept.extend(well.iter().take(most).chain(ill.iter().take(shown)).copied());
+        }
+        kept
     }
 
     /// Whether there is any candidate, without making them.
     pub(crate) fn has_any(view: &ServiceView, port: u16) -> bool {
-        view.offers.iter().any(|offer| {
-            let takes = offer.endpoints.iter().any(|endpoint| endpoint.health == Health::Healthy);
-            offer.ports.protocol(port).is_some()
-                && !offer.identities.is_empty()
-                && (takes || offer.handle.is_some() && offer.healthy > 0)
-        })
+        view.offers.iter().any(|offer| Self::is_open(offer, port))
     }
 
-    fn of_offer<'a>(&self, offer: &'a Offer) -> impl Iterator<Item = Candidate<'a>> {
-        let (cluster, stale) = (offer.cluster.id, offer.stale_for.is_some());
-        let tier = move |place: &Locality, own: &Locality, fallback| Tier {
-            stale,
-            distance: own.distance(place),
-            fallback,
+    /// Whether there is any candidate in `offer`.
+    pub(crate) fn is_open(offer: &Offer, port: u16) -> bool {
+        let takes = offer.endpoints.iter().any(|endpoint| endpoint.health == Health::Healthy);
+        offer.ports.protocol(port).is_some()
+            && !offer.identities.is_empty()
+            && (takes || offer.handle.is_some() && offer.healthy > 0)
+    }
+
+    fn of_offer<'a>(&self, offer: &'a Offer, path: u8) -> impl Iterator<Item = Candidate<'a>> {
+        let cluster = offer.cluster.id;
+        let tier = move |place: &Locality| Tier {
+            stale: offer.stale_for.is_some(),
+            ..Tier::new(&self.locality, place, path)
         };
+        let known = !offer.endpoints.is_empty();
+        let all = offer.healthy.saturating_mul(USUAL_WEIGHT);
         let any = offer.handle.filter(|_| offer.healthy > 0).map(|handle| Candidate {
             target: Target::Service(cluster, handle),
             offer,
             destination: Destination::Service { cluster, handle },
-            weight: 1,
-            tier: tier(&offer.cluster.locality, &self.locality, true),
+            weight: if known { 1 } else { u16::try_from(all).unwrap_or(u16::MAX) },
+            tier: Tier { last_resort: known, ..tier(&offer.cluster.locality) },
+            healthy: true,
         });
-        let healthy = offer.endpoints.iter().filter(|endpoint| endpoint.health == Health::Healthy);
-        let own = self.locality.clone();
-        let endpoints = healthy.map(move |endpoint| Candidate {
+        let there = offer.endpoints.iter().filter(|endpoint| endpoint.health != Health::Draining);
+        let endpoints = there.map(move |endpoint| Candidate {
             target: Target::Endpoint(cluster, endpoint.instance),
             offer,
             destination: Destination::Workload(endpoint.cid),
             weight: endpoint.weight.max(1),
-            tier: tier(&endpoint.locality, &own, false),
+            tier: tier(&endpoint.locality),
+            healthy: endpoint.health == Health::Healthy,
         });
         endpoints.chain(any)
     }
@@ -123,34 +134,6 @@ impl Chooser {
         };
         rendezvous(self.own.0, member)
     }
-}
-
-/// The better of two candidates drawn by weight: the one with less `load` for its weight. `None` if there is none.
-pub(crate) fn pick<'c, 'a>(
-    candidates: &'c [Candidate<'a>],
-    load: impl Fn(Target) -> u32,
-    random: [u64; 2],
-) -> Option<&'c Candidate<'a>> {
-    let first = draw(candidates, None, random[0])?;
-    let Some(second) = draw(candidates, Some(first), random[1]) else { return candidates.get(first) };
-    let (a, b) = (candidates.get(first)?, candidates.get(second)?);
-    let weighed =
-        |this: &Candidate<'_>, other: &Candidate<'_>| u64::from(load(this.target)) * u64::from(other.weight);
-    Some(if weighed(b, a) < weighed(a, b) { b } else { a })
-}
-
-/// The index of a candidate other than `without`, drawn by weight.
-fn draw(candidates: &[Candidate<'_>], without: Option<usize>, random: u64) -> Option<usize> {
-    let open = || candidates.iter().enumerate().filter(|(at, _)| Some(*at) != without);
-    let total: u64 = open().map(|(_, candidate)| u64::from(candidate.weight)).sum();
-    let mut left = random.checked_rem(total)?;
-    for (at, candidate) in open() {
-        match left.checked_sub(candidate.weight.into()) {
-            Some(rest) => left = rest,
-            None => return Some(at),
-        }
-    }
-    None
 }
 
 #[cfg(test)]

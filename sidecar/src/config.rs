@@ -3,10 +3,16 @@
 //! Owns the keys, their defaults and their bounds, and which of them fit together. Reading and reporting is
 //! `causeway-runtime`'s; nothing here opens a socket or a file other than the configuration itself.
 
+mod balance;
+mod capture;
+mod health;
 mod limits;
 mod options;
 mod spec;
 
+pub use balance::BalanceConfig;
+pub use capture::{CaptureFlags, CaptureSpec, Zone};
+pub use health::{CheckKind, HealthCheck, HealthSpec, StartHealth, StatusRange};
 pub use limits::Limits;
 pub use options::SidecarOptions;
 pub use spec::{ListenSpec, ServeSpec};
@@ -36,6 +42,9 @@ pub struct SidecarConfig {
     pub serve: Vec<ServeSpec>,
     /// The local addresses that lead to services.
     pub listen: Vec<ListenSpec>,
+    /// How the application's other traffic comes here, and what its names are answered with.
+    #[serde(flatten)]
+    pub capture: CaptureSpec,
     /// Where `/metrics`, `/live` and `/ready` are served; `None` serves none.
     pub telemetry: Option<SocketAddr>,
     /// The region that the workload runs in; `None` with no zone either means where the gateway runs.
@@ -49,6 +58,16 @@ pub struct SidecarConfig {
     /// The address that the application sees as the peer of what the mesh delivers to a loopback address of the same
     /// family; for the other family 127.0.0.6 and ::1.
     pub delivery_source: IpAddr,
+    /// Whether a process that starts with the same state directory may take the listeners of this one over, and this one those
+    /// of the process before. The one that hands over drains and ends.
+    pub handover: bool,
+    /// Whether a service whose application refuses a connection counts as unhealthy until one is accepted again. That is tried
+    /// after 100 ms first and each second at last, by a connection that is closed at once.
+    pub passive_health: bool,
+    /// How what is served is checked.
+    pub health: Vec<HealthCheck>,
+    /// How endpoints are chosen.
+    pub balance: BalanceConfig,
     /// Bounds.
     pub limits: Limits,
     /// The settings of QUIC.

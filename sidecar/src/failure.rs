@@ -1,7 +1,9 @@
 //! Why a connection of the application was not carried to its service.
 
+use crate::descriptors::Exhausted;
 use causeway_model::{ServiceName, SpiffeId};
 use causeway_wire::CloseCode;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Why an attempt, or all attempts, to reach a service failed. The text is for the operator of this sidecar; its reason is
@@ -82,9 +84,50 @@ pub(crate) enum Failure {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// A connection came to the port for captured ones, and was not captured.
+    #[error(
+        "not captured: {error}; applications connect to where they mean to go, not to the sidecar's port"
+    )]
+    NotCaptured {
+        /// What the system says.
+        error: String,
+    },
+    /// A virtual address that nothing has.
+    #[error(
+        "nothing in the mesh has the address {addr}: its service is gone, or was never asked for by name here"
+    )]
+    VipUnknown {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// Nobody could say now what a virtual address stands for.
+    #[error("what {addr} stands for cannot be found out now: {why}")]
+    VipUnavailable {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        why: String,
+    },
+    /// The destination is outside the mesh, where nothing may go.
+    #[error("{addr} is outside the mesh, and the setting outside refuses that")]
+    OutsideMesh {
+        /// The destination.
+        addr: SocketAddr,
+    },
+    /// The destination outside the mesh could not be connected to.
+    #[error("{addr}, outside the mesh, cannot be reached: {error}")]
+    OutsideUnreachable {
+        /// The destination.
+        addr: SocketAddr,
+        /// What the system says.
+        error: String,
+    },
     /// The application went away before there was an answer.
     #[error("the application reset its connection before the service answered")]
     ClientGone,
+    /// No descriptor is left for another connection.
+    #[error(transparent)]
+    Descriptors(#[from] Exhausted),
     /// Too many connections are open.
     #[error("{limit} connections are open, which is the limit: raise limits.max-connections")]
     Overloaded {
@@ -109,7 +152,13 @@ impl Failure {
             Self::Connection { reason, .. } => reason,
             Self::Refused { code, .. } => CloseCode::from_code(*code).map_or("refused", CloseCode::reason),
             Self::Silent { .. } => "silent",
+            Self::NotCaptured { .. } => "not-captured",
+            Self::VipUnknown { .. } => "vip-unknown",
+            Self::VipUnavailable { .. } => "vip-unavailable",
+            Self::OutsideMesh { .. } => "outside-mesh",
+            Self::OutsideUnreachable { .. } => "outside-unreachable",
             Self::Timeout { .. } => "connect-timeout",
+            Self::Descriptors(_) => Exhausted::REASON,
             Self::ClientGone => CloseCode::TcpReset.reason(),
             Self::Overloaded { .. } => CloseCode::Overloaded.reason(),
         }

@@ -10,15 +10,17 @@ mod stream;
 
 pub(crate) use callers::Callers;
 pub(crate) use deliver::Delivery;
-pub(crate) use stream::serve as serve_stream;
+pub(crate) use stream::{HEADER, Refused, permitted, revoked, say, serve as serve_stream};
 
 use crate::access::Direction;
 use crate::config::Limits;
+use crate::descriptors::Descriptors;
 use crate::hello;
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
 use crate::peer::{Peer, vouched_until};
 use crate::trust::{Ending, Watched};
+use crate::udp::{FlowLimits, discard};
 use callers::MAX_PER_IDENTITY;
 use causeway_model::{SpiffeId, SpiffeRole};
 use causeway_policy::InboundPolicy;
@@ -51,8 +53,12 @@ pub(crate) struct Inbound {
     pub(crate) peers: Arc<Semaphore>,
     /// How many connections each identity has.
     pub(crate) callers: Callers,
+    /// What flows of UDP may take.
+    pub(crate) flows: FlowLimits,
     /// One permit for each stream that may be open.
     pub(crate) streams: Arc<Semaphore>,
+    /// What all connections take one of.
+    pub(crate) descriptors: Descriptors,
 }
 
 impl Inbound {
@@ -97,7 +103,11 @@ impl Inbound {
             return close(&connection, CloseCode::Overloaded, &text);
         };
         let domain = identity.trust_domain();
-        match hello::answer(&connection, domain, &self.membership, &self.transport).await {
+        let hello = tokio::select! {
+            hello = hello::answer(&connection, domain, &self.membership, &self.transport) => hello,
+            never = discard(&connection) => match never {},
+        };
+        match hello {
             Ok(hello) => {
                 let until = vouched_until(&connection);
                 let peer = Peer::new(connection, hello.cluster, hello.instance, identity, watched, until);
@@ -122,6 +132,7 @@ impl Inbound {
     }
 
     async fn serve(self: Arc<Self>, peer: &Arc<Peer>, direct: &[std::net::SocketAddr]) {
+        let _datagrams = peer.flows.read(&peer.connection, self.metrics.udp().direction(Direction::Inbound));
         let open = &self.metrics.direction(Direction::Inbound).peers;
         open.inc();
         tracing::debug!(%peer, identity = %peer.identity, "a peer connected");

@@ -6,21 +6,32 @@
 //! stream `causeway-policy`'s.
 
 mod access;
+mod balance;
+mod captured;
 mod choose;
 pub mod config;
+mod descriptors;
 mod direct;
 mod failure;
+mod health;
 mod hello;
 mod inbound;
 mod membership;
 mod metrics;
+mod names;
 mod outbound;
 mod peer;
 mod relay;
 mod start;
 mod trust;
+mod udp;
 
-pub use config::{Limits, ListenSpec, ServeSpec, SidecarConfig, SidecarOptions};
+pub use captured::Outside;
+pub use causeway_capture::CaptureMode;
+pub use config::{
+    CaptureFlags, CaptureSpec, HealthCheck, HealthSpec, Limits, ListenSpec, ServeSpec, SidecarConfig,
+    SidecarOptions,
+};
 pub use metrics::{DirectionMetrics, Handles, SidecarMetrics};
 pub use start::{RunningSidecar, Sidecar, run};
 

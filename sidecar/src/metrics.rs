@@ -1,6 +1,12 @@
 //! What a sidecar counts. The overlay's own metrics (datagrams, probes, gateway switches) are `causeway-transport`'s.
 
+mod pairs;
+
+pub(crate) use pairs::{Pair, Pairs};
+
 use crate::access::Direction;
+use crate::balance::BalanceMetrics;
+use crate::udp::UdpMetrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -39,6 +45,9 @@ pub struct Handles {
     bytes_from_mesh: Direct<Counter>,
     peers: Direct<Gauge>,
     outcomes: Family<[(&'static str, &'static str); 2], Counter>,
+    pairs: Pairs,
+    udp: UdpMetrics,
+    balance: BalanceMetrics,
     outbound: Arc<DirectionMetrics>,
     inbound: Arc<DirectionMetrics>,
     /// Attempts to carry a connection beyond its first.
@@ -92,6 +101,9 @@ impl SidecarMetrics {
             bytes_from_mesh,
             peers,
             outcomes: Family::default(),
+            pairs: Pairs::default(),
+            udp: UdpMetrics::default(),
+            balance: BalanceMetrics::default(),
             retries: Counter::default(),
             connect_failures: Family::default(),
             // from 1 ms, a peer in the same rack, to 8 s, beyond the usual timeout
@@ -123,6 +135,9 @@ impl SidecarMetrics {
             self.upstream_seconds.clone(),
         );
         r.register("peers_refused", "Peers that were refused", self.peers_refused.clone());
+        self.pairs.register(r);
+        self.udp.register(r);
+        self.balance.register(r);
     }
 
     /// The metrics of `direction`.
@@ -131,6 +146,21 @@ impl SidecarMetrics {
             Direction::Outbound => &self.outbound,
             Direction::Inbound => &self.inbound,
         })
+    }
+
+    /// What is counted by source and destination.
+    pub(crate) fn pairs(&self) -> &Pairs {
+        &self.pairs
+    }
+
+    /// What is counted of flows of UDP.
+    pub(crate) fn udp(&self) -> &UdpMetrics {
+        &self.udp
+    }
+
+    /// What is counted of the choice of endpoints.
+    pub(crate) fn balance(&self) -> &BalanceMetrics {
+        &self.balance
     }
 
     pub(crate) fn outcome(&self, direction: Direction, reason: &'static str) {

@@ -4,6 +4,7 @@ mod hearing;
 
 use crate::membership::Membership;
 use crate::trust::{Ending, Watched};
+use crate::udp::FlowTable;
 use causeway_identity::{CLOCK_SLACK, not_after};
 use causeway_model::{ClusterId, SpiffeId, WorkloadId};
 use causeway_transport::{Connection, ConnectionError, close_reason, peer_chain};
@@ -41,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) cluster: ClusterId,
     pub(crate) instance: WorkloadId,
     pub(crate) identity: SpiffeId,
+    /// The flows of UDP that are open.
+    pub(crate) flows: FlowTable,
     watched: Watched,
     /// Past it a certificate that the connection was made with has expired, and nobody vouches for it any more.
     vouched_until: SystemTime,
@@ -75,6 +78,7 @@ impl Peer {
             cluster,
             instance,
             identity,
+            flows: FlowTable::default(),
             watched,
             vouched_until,
             streams: AtomicU32::new(0),
@@ -99,6 +103,16 @@ impl Peer {
     /// Whether new streams may be opened on it: it stands, and there is no doubt that the peer knows of it.
     pub(crate) fn is_usable(&self) -> bool {
         self.is_open() && !*self.doubtful.borrow()
+    }
+
+    /// Datagrams that have been received on the connection.
+    pub(crate) fn received(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
+    /// Datagrams that have been sent on it.
+    pub(crate) fn sent(&self) -> u64 {
+        self.connection.stats().udp_tx.datagrams
     }
 
     /// Takes note that a stream's header is sent, which the peer acknowledges at once if it hears it.

@@ -31,6 +31,10 @@ use tokio::time::sleep;
 const TURN: usize = 512 << 10;
 /// Up to so many bytes, it pays to see whether they are a stream's last: then they leave in one segment with the FIN.
 const SHORT: usize = 16 << 10;
+/// A stream that carried so many bytes leaves room to those that did not: they are short, or wait for an answer.
+const MUCH: u64 = 1 << 20;
+/// The priority of such a stream; others have 0.
+const LOW: i32 = -1;
 /// How often an idle stream is looked at whose peer has said all.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,8 @@ pub(crate) enum End {
     Stream(u64),
     /// The QUIC connection is gone.
     Connection(&'static str),
+    /// Nothing was carried either way for as long as may be.
+    Idle,
 }
 
 impl End {
@@ -56,6 +62,7 @@ impl End {
             // the same word for both sides: what the peer's application did
             Self::Stream(code) => CloseCode::from_code(code).map_or("stream-reset", CloseCode::reason),
             Self::Connection(reason) => reason,
+            Self::Idle => "idle-timeout",
         }
     }
 }
@@ -101,11 +108,22 @@ pub(crate) struct Begun {
     pub(crate) all: bool,
 }
 
-/// Carries bytes both ways until both sides have ended, or one has failed: then the other is reset too.
+/// Carries bytes both ways until both sides have ended, or one has failed, or nothing was carried for `idle` (zero is for ever):
+/// then what is open is reset.
 ///
 /// Dropping the future leaves both sides as they are; a dropped [`Stream`] resets itself.
-pub(crate) async fn relay(tcp: &TcpStream, stream: &mut Stream, begun: Begun, meter: &Meter) -> End {
-    match both(tcp, stream, begun, meter).await {
+pub(crate) async fn relay(
+    tcp: &TcpStream,
+    stream: &mut Stream,
+    begun: Begun,
+    meter: &Meter,
+    idle: Duration,
+) -> End {
+    let ended = tokio::select! {
+        ended = both(tcp, stream, begun, meter) => ended,
+        () = meter.idle(idle) => Err(End::Idle),
+    };
+    match ended {
         Ok(()) => End::Done,
         Err(end) => {
             stream.abort(CloseCode::TcpReset);
@@ -147,6 +165,7 @@ async fn to_peer(
     send.write_all_chunks(&mut begun.rest).await?;
     begun.rest = Vec::new();
     let (mut turn, mut all) = (0, begun.all);
+    let (mut carried, mut low) = (0u64, false);
     while !all {
         let chunk = tokio::select! {
             biased;
@@ -160,6 +179,12 @@ async fn to_peer(
         }
         send.write_chunk(chunk).await?;
         meter.add_to_mesh(count);
+        carried += count as u64;
+        if carried > MUCH && !low {
+            low = true;
+            // it fails only if the stream is closed
+            let _ = send.set_priority(LOW);
+        }
         rest(&mut turn, count).await;
     }
     // it can fail only if it was done already, or the peer stopped reading, which the other half is told as a reset

@@ -3,22 +3,28 @@
 //! Owns the order in which the parts are started and stopped, and on which of the two runtimes each runs: control on the
 //! caller's, and everything that touches traffic on one thread of its own.
 
+mod capture;
 mod control;
 mod data;
 mod parts;
 mod running;
+mod sockets;
+mod succession;
 
 pub use running::RunningSidecar;
 
 use crate::config::{ListenSpec, SidecarConfig};
 use crate::direct::own_addresses;
+use crate::health;
+use crate::udp;
 use anyhow::Context;
+use capture::CaptureSockets;
 use causeway_client::{ClientConfig, ClientMetrics, Control, ControlConfig, Joined, bootstrap};
 use causeway_identity::{ClientAuth, server_config};
-use causeway_model::{Health, HostPort, WorkloadId};
+use causeway_model::{HostPort, WorkloadId};
 use causeway_runtime::{
-    Drain, LogError, Metrics, Readiness, Tasks, TelemetryServer, bind_error, bind_tcp, control_runtime,
-    files, init_logs, limits, shutdown_signal,
+    DirLock, Drain, LogError, Metrics, Readiness, Tasks, TelemetryServer, bind_error, control_runtime, files,
+    init_logs, limits, shutdown_signal,
 };
 use causeway_transport::{Overlay, OverlayEndpoint};
 use causeway_wire::alpn;
@@ -26,9 +32,12 @@ use causeway_wire::ctl::ServedService;
 use causeway_wire::token::JoinToken;
 use data::DataThread;
 use parts::Parts;
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use sockets::Sockets;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
+use succession::{Succession, Turn};
 use tokio_util::sync::CancellationToken;
 
 /// Starts sidecars.
@@ -70,6 +79,7 @@ pub fn run(config: SidecarConfig) -> anyhow::Result<()> {
         tokio::select! {
             _ = &mut signal => {}
             () = sidecar.failed() => {}
+            () = sidecar.taken_over() => {}
         }
         let failure = sidecar.failure();
         sidecar.shutdown(if failure.is_some() { Duration::ZERO } else { drain }).await;
@@ -83,18 +93,18 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let attached = readiness.block("attached to the cluster");
     let registered = readiness.block("registered with a gateway");
-    let (listeners, listen) = bind(&config)?;
-    let telemetry = telemetry(&config, &metrics, &readiness, &tasks)?;
+    let mut sockets = Sockets::open(&config).await?;
+    let turn = Turn::new(!sockets.is_successor());
+    let (listeners, listen) = bind(&config, &mut sockets)?;
+    let capture = CaptureSockets::open(&config.capture, &mut sockets)?;
+    let dns = capture.dns_addrs();
+    let telemetry = telemetry(&config, &metrics, &readiness, (&tasks, &mut sockets, &turn))?;
     let data = DataThread::start().context("cannot start the data thread")?;
-    let (addr, settings) = (config.overlay, config.transport.clone());
-    let overlay = data
-        .on(move || Overlay::bind(addr, &settings))
-        .await?
-        .map_err(|source| bind_error("the overlay", "--overlay", addr, source))?;
+    let overlay = overlay(&config, &data, sockets.is_successor()).await?;
     metrics.registry(|registry| overlay.metrics().register(registry));
     let token = join_token(&config)?;
     let direct = direct(token.as_ref(), overlay.local_addr());
-    let joined = join(&config, token, direct.clone(), &overlay).await?;
+    let joined = join(&config, token, direct.clone(), &overlay, sockets.lock()).await?;
     drop(attached);
 
     let (trigger, drain) = Drain::new();
@@ -118,14 +128,20 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
         endpoint: &endpoint,
         control: &control,
         direct,
-        drain,
+        drain: drain.clone(),
         tasks: &tasks,
+        readiness: &readiness,
+        turn: &turn,
     };
-    let cut = parts.start(&data, listeners, &metrics);
+    let cut = parts.start(&data, listeners, capture, &metrics)?;
+    let succession = Succession::new(sockets, config.state_dir.clone(), turn.clone());
+    tasks
+        .spawn("succession", until(tasks.token(), succession.run(readiness.clone(), control.clone(), drain)));
     tasks.spawn("readiness", say_ready(readiness.clone(), control.workload(), tasks.token()));
     Ok(RunningSidecar {
         overlay: overlay.local_addr(),
         listen,
+        dns,
         telemetry,
         workload: control.workload(),
         cluster: control.cluster(),
@@ -135,6 +151,8 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
         control,
         endpoint,
         drain: trigger,
+        serves: !config.serve.is_empty(),
+        turn,
         cut,
         tasks,
         data,
@@ -150,29 +168,86 @@ async fn say_ready(readiness: Readiness, workload: WorkloadId, end: Cancellation
 }
 
 /// The listeners, each with its place in the configuration, and what they are bound to.
-type Bound = (Vec<(ListenSpec, TcpListener)>, Vec<(ListenSpec, SocketAddr)>);
+type Bound = (Listeners, Vec<(ListenSpec, SocketAddr)>);
+/// Those for connections, and those for datagrams.
+type Listeners = (Vec<(ListenSpec, TcpListener)>, Vec<(ListenSpec, UdpSocket)>);
 
-fn bind(config: &SidecarConfig) -> anyhow::Result<Bound> {
-    let (mut listeners, mut addrs) = (Vec::new(), Vec::new());
+fn bind(config: &SidecarConfig, sockets: &mut Sockets) -> anyhow::Result<Bound> {
+    let (mut listeners, mut datagrams, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
     for spec in &config.listen {
-        let listener = bind_tcp("a service", "--listen", spec.addr)?;
-        addrs.push((spec.clone(), listener.local_addr().context("cannot read a listener's address")?));
-        listeners.push((spec.clone(), listener));
+        let (name, addr) = (format!("listen {spec}"), spec.addr);
+        let bound = if spec.udp {
+            let socket = sockets.udp(name, addr, || udp::bind(addr));
+            let socket = socket.map_err(|source| bind_error("a service", "--listen", addr, source))?;
+            let bound = socket.local_addr();
+            datagrams.push((spec.clone(), socket));
+            bound
+        } else {
+            let listener = sockets.tcp("a service", "--listen", name, addr)?;
+            let bound = listener.local_addr();
+            listeners.push((spec.clone(), listener));
+            bound
+        };
+        addrs.push((spec.clone(), bound.context("cannot read a listener's address")?));
     }
-    Ok((listeners, addrs))
+    Ok(((listeners, datagrams), addrs))
 }
 
 fn telemetry(
     config: &SidecarConfig,
     metrics: &Metrics,
     readiness: &Readiness,
-    tasks: &Tasks,
+    (tasks, sockets, turn): (&Tasks, &mut Sockets, &Turn),
 ) -> anyhow::Result<Option<SocketAddr>> {
     let Some(addr) = config.telemetry else { return Ok(None) };
-    let server = TelemetryServer::bind(addr, metrics.clone(), readiness.clone())?;
+    let listener = sockets.tcp("telemetry", "--telemetry", "telemetry".to_owned(), addr)?;
+    let server = TelemetryServer::on(listener, metrics.clone(), readiness.clone())?;
     let bound = server.local_addr();
-    tasks.spawn_critical("telemetry", server.serve(tasks.token()));
+    tasks.spawn_critical("telemetry", in_turn(server, turn.clone(), tasks.token()));
     Ok(Some(bound))
+}
+
+/// Serves telemetry while it is this process' turn: two that accept from one socket would answer by chance.
+async fn in_turn(server: TelemetryServer, turn: Turn, end: CancellationToken) -> io::Result<()> {
+    if !turn.mine(&end).await {
+        return Ok(());
+    }
+    let stop = end.child_token();
+    let mut serving = std::pin::pin!(server.serve(stop.clone()));
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = turn.over() => stop.cancel(),
+    }
+    serving.await?;
+    end.cancelled().await;
+    Ok(())
+}
+
+/// The overlay on the address that is configured; if this process takes over, another port will do: that of the process before is
+/// in use until it ends.
+async fn overlay(config: &SidecarConfig, data: &DataThread, successor: bool) -> anyhow::Result<Overlay> {
+    let bind = async |addr: SocketAddr| {
+        let settings = config.transport.clone();
+        data.on(move || Overlay::bind(addr, &settings)).await
+    };
+    let addr = config.overlay;
+    let bound = match bind(addr).await? {
+        Err(error) if successor && error.kind() == ErrorKind::AddrInUse => {
+            let free = SocketAddr::new(addr.ip(), 0);
+            tracing::info!(overlay = %addr, "the process before still has the overlay's port, this one takes a free one");
+            bind(free).await?
+        }
+        bound => bound,
+    };
+    Ok(bound.map_err(|source| bind_error("the overlay", "--overlay", addr, source))?)
+}
+
+/// Does `work` until `end`.
+async fn until(end: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = end.cancelled() => {}
+    }
 }
 
 async fn join(
@@ -180,12 +255,18 @@ async fn join(
     token: Option<JoinToken>,
     direct: Vec<SocketAddr>,
     overlay: &Overlay,
+    lock: Option<Arc<DirLock>>,
 ) -> anyhow::Result<Joined> {
     let serve = config.services().into_iter();
+    let served = |(name, ports)| {
+        let health = health::initial(config, &name);
+        ServedService { name, ports, health }
+    };
     let client = ClientConfig {
         token,
         state_dir: config.state_dir.clone(),
-        serve: serve.map(|(name, ports)| ServedService { name, ports, health: Health::default() }).collect(),
+        lock,
+        serve: serve.map(served).collect(),
         locality: config.locality(),
         weight: config.weight,
         overlay: direct,

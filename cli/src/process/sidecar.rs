@@ -1,21 +1,27 @@
 //! `causeway sidecar`.
 
+mod capture;
+
 use super::{refused, to_toml};
 use crate::output;
 use anyhow::Result;
 use causeway_runtime::{ConfigDuration, LogFormat, Secret};
-use causeway_sidecar::{ListenSpec, ServeSpec, SidecarConfig, SidecarOptions};
+use causeway_sidecar::{
+    CaptureFlags, CaptureMode, HealthSpec, ListenSpec, Outside, ServeSpec, SidecarConfig, SidecarOptions,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 const AFTER: &str = "\
-Every flag is also a key of the file, without the dashes; a flag wins. All mistakes are reported at once. The file has two \
-tables more: [limits] (max-connections, max-streams-per-peer, connect-timeout, ...) and [transport] (datagram-size, ...); \
+Every flag is also a key of the file, without the dashes; a flag wins. All mistakes are reported at once. The file has tables \
+more: [[health]] (checks), [limits] (max-connections, idle-timeout, connect-timeout, ...) and [transport] (datagram-size, ...); \
 --check prints them with their values.
 
 The token says who the workload is and what it may serve. With --state-dir, a restart needs no token while the certificate \
-lives (24 h, renewed long before). SIGTERM or Ctrl-C drains: connections may finish, new ones are refused.
+lives (24 h, renewed long before). SIGTERM or Ctrl-C drains: connections may finish, new ones are refused. To restart without \
+refusing any, start the new one beside the old one, with the same state directory and as the same user: it takes the listeners \
+over, and once it is ready the old one drains and ends.
 
 Examples:
   causeway sidecar --token \"$T\" --state-dir /var/lib/causeway-sidecar/web \\
@@ -25,8 +31,11 @@ Examples:
   causeway sidecar --config /etc/causeway/sidecar-web.toml --check";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = AFTER, args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
     /// A TOML file with the same keys
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -56,11 +65,34 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SERVICE.NAMESPACE:PORT=IP:PORT")]
     serve: Vec<ServeSpec>,
     /// A local address that leads to a service; may be given many times
-    #[arg(long, value_name = "IP:PORT=SERVICE.NAMESPACE:PORT")]
+    #[arg(long, value_name = "IP:PORT=SERVICE.NAMESPACE:PORT[/udp]")]
     listen: Vec<ListenSpec>,
+    /// How the application's other traffic comes here: redirect, vip or listen; `causeway sidecar init` sets up the first two
+    /// [default: listen]
+    #[arg(long, value_name = "MEANS", help_heading = "Capture")]
+    capture: Option<CaptureMode>,
+    /// The port on loopback that the rules of --capture redirect lead to [default: 15001]
+    #[arg(long, value_name = "PORT", help_heading = "Capture")]
+    outbound_port: Option<u16>,
+    /// What becomes of captured traffic to destinations outside the mesh: pass or refuse [default: pass]
+    #[arg(long, value_name = "POLICY", help_heading = "Capture")]
+    outside: Option<Outside>,
+    /// Where names are answered; may be given many times [default: loopback, port 15053 for redirect and 53 for vip]
+    #[arg(long, value_name = "IP:PORT", help_heading = "Capture")]
+    dns_listen: Vec<SocketAddr>,
+    /// Who is asked about names that are not the mesh's; may be given many times [default: those of /etc/resolv.conf]
+    #[arg(long, value_name = "IP:PORT", help_heading = "Capture")]
+    dns_upstream: Vec<SocketAddr>,
     /// Where /metrics, /live and /ready are served, plain HTTP, best on loopback [default: not served]
     #[arg(long, value_name = "IP:PORT")]
     telemetry: Option<SocketAddr>,
+
+    /// A check of what the workload serves: tcp connects, http:/PATH asks; may be given many times. [[health]] in a file has more
+    #[arg(long, value_name = "SERVICE.NAMESPACE[:PORT]=tcp|http:/PATH")]
+    health: Vec<HealthSpec>,
+    /// Neither take the listeners of the process that runs with the same state directory, nor hand them over to the next
+    #[arg(long, help_heading = "Settings")]
+    no_handover: bool,
 
     /// The region that the workload runs in; needs --zone [default: that of its gateway]
     #[arg(long, value_name = "REGION", help_heading = "Settings")]
@@ -85,8 +117,19 @@ pub(crate) struct Args {
     log_format: Option<LogFormat>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Init(Box<capture::Init>),
+    Cleanup(capture::Cleanup),
+}
+
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(mut self) -> Result<ExitCode> {
+        match self.verb.take() {
+            Some(Verb::Init(init)) => return init.run(),
+            Some(Verb::Cleanup(cleanup)) => return cleanup.run(),
+            None => {}
+        }
         let (file, check) = (self.config.clone(), self.check);
         let loaded = SidecarConfig::load(file.as_deref(), self.options());
         let config = loaded.map_err(|errors| refused("sidecar", &errors))?;
@@ -106,12 +149,21 @@ impl Args {
             overlay: self.overlay,
             serve: self.serve,
             listen: self.listen,
+            capture: CaptureFlags {
+                capture: self.capture,
+                outbound_port: self.outbound_port,
+                outside: self.outside,
+                dns_listen: self.dns_listen,
+                dns_upstream: self.dns_upstream,
+            },
             telemetry: self.telemetry,
             region: self.region,
             zone: self.zone,
             weight: self.weight,
             drain: self.drain,
             delivery_source: self.delivery_source,
+            handover: self.no_handover.then_some(false),
+            health: self.health,
             log: self.log,
             log_format: self.log_format,
         }
@@ -136,7 +188,7 @@ mod tests {
     #[test]
     fn flags_become_a_configuration_that_can_be_read_back() {
         let line = "--state-dir /s --overlay 10.0.0.1:0 --serve payments.shop:80=127.0.0.1:9000 \
-                    --listen 127.0.0.1:8080=orders.shop:80 --region r --zone z --drain 1m --log-format json";
+                    --listen 127.0.0.1:8080=orders.shop:80 --health payments.shop=http:/up --no-handover --region r --zone z --drain 1m --log-format json";
         let config = SidecarConfig::load(None, args(line).unwrap().options()).unwrap();
         let shown = to_toml(toml::Table::try_from(&config).unwrap()).unwrap();
         let read = SidecarConfig::from_toml("shown".as_ref(), &shown, SidecarOptions::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Order, subsets and spread of the choice.
+//! Order and subsets of candidates.
 
 use super::*;
 use causeway_model::{ClusterFacts, PortSet};
@@ -49,14 +49,25 @@ fn chooser(own: u64) -> Chooser {
     Chooser { own: WorkloadId(own), locality: locality("east/1"), most: 8 }
 }
 
-/// The instances (or handles) that may be chosen, sorted.
-fn chosen(view: &ServiceView, without: &[u64]) -> Vec<u64> {
-    let number = |target| match target {
+fn number(target: Target) -> u64 {
+    match target {
         Target::Endpoint(_, instance) => instance.0,
         Target::Service(_, handle) => handle.0,
-    };
-    let found = chooser(9).candidates(view, 80, |target| !without.contains(&number(target)));
-    let mut numbers: Vec<u64> = found.iter().map(|candidate| number(candidate.target)).collect();
+    }
+}
+
+/// No path is known.
+fn unknown(_: ClusterId) -> u8 {
+    causeway_balance::UNKNOWN_PATH
+}
+
+/// The instances (or handles) of the nearest tier that take connections, sorted.
+fn chosen(view: &ServiceView, without: &[u64]) -> Vec<u64> {
+    let mut found = chooser(9).candidates(view, 80, unknown);
+    found.retain(|candidate| candidate.healthy && !without.contains(&number(candidate.target)));
+    let nearest = found.first().map(|candidate| candidate.tier);
+    let near = found.iter().filter(|candidate| Some(candidate.tier) == nearest);
+    let mut numbers: Vec<u64> = near.map(|candidate| number(candidate.target)).collect();
     numbers.sort_unstable();
     numbers
 }
@@ -83,7 +94,7 @@ fn what_does_not_take_requests_is_left_out() {
     ];
     let mut offers = vec![offer(1, "east/1", endpoints)];
     assert_eq!(chosen(&view(offers.clone()), &[]), [3]);
-    assert!(chooser(9).candidates(&view(offers.clone()), 81, |_| true).is_empty(), "it has no such port");
+    assert!(chooser(9).candidates(&view(offers.clone()), 81, unknown).is_empty(), "it has no such port");
     offers[0].identities.clear();
     assert_eq!(chosen(&view(offers), &[]), [0u64; 0], "nobody may serve it");
 }
@@ -119,54 +130,44 @@ fn sidecars_keep_to_different_endpoints() {
     for own in 0..400 {
         let mut chooser = chooser(own);
         chooser.most = 4;
-        let found = chooser.candidates(&view, 80, |_| true);
+        let found = chooser.candidates(&view, 80, unknown);
         assert_eq!(found.len(), 4);
         found.iter().for_each(|candidate| *uses.entry(candidate.target).or_default() += 1);
-        let again: Vec<_> = chooser.candidates(&view, 80, |_| true).iter().map(|c| c.target).collect();
+        let again: Vec<_> = chooser.candidates(&view, 80, unknown).iter().map(|c| c.target).collect();
         assert_eq!(again, found.iter().map(|c| c.target).collect::<Vec<_>>(), "the order is its own");
     }
     // 400 x 4 over 16: 100 each, and a binomial deviation of 9
     assert!(uses.len() == 16 && uses.values().all(|n| (55..=145).contains(n)), "{uses:?}");
 }
 
+#[test]
+fn elsewhere_the_shorter_path_goes_first() {
+    let offers = vec![
+        offer(1, "west/1", vec![endpoint(1, "west/1", 1, UP)]),
+        offer(2, "north/1", vec![endpoint(2, "north/1", 1, UP)]),
+        offer(3, "south/1", vec![endpoint(3, "south/1", 1, UP)]),
+    ];
+    let view = view(offers);
+    assert_eq!(chosen(&view, &[]), [1, 2, 3], "nothing is known of any");
+    let path = |cluster: ClusterId| [9, 4, causeway_balance::UNKNOWN_PATH][cluster.get() as usize - 1];
+    let found = chooser(9).candidates(&view, 80, path);
+    assert_eq!(found.iter().map(|candidate| number(candidate.target)).collect::<Vec<_>>(), [2, 1, 3]);
+}
+
+#[test]
+fn those_that_take_nothing_are_shown_in_proportion() {
+    let endpoints = (0..30).map(|n| endpoint(n, "east/1", 1, if n < 20 { UP } else { Health::Unhealthy }));
+    let endpoints = endpoints.chain([endpoint(99, "east/1", 1, Health::Draining)]).collect();
+    let view = view(vec![offer(1, "east/1", endpoints)]);
+    let found = chooser(3).candidates(&view, 80, unknown);
+    let well = found.iter().filter(|candidate| candidate.healthy).count();
+    assert_eq!((well, found.len() - well), (8, 4));
+}
+
 proptest! {
     #[test]
-    fn the_load_is_spread(count in 2u64..12, seed: u64) {
-        let endpoints = (0..count).map(|n| endpoint(n, "east/1", 10, UP)).collect();
-        let view = view(vec![offer(1, "east/1", endpoints)]);
-        let mut chooser = chooser(3);
-        chooser.most = 16;
-        let candidates = chooser.candidates(&view, 80, |_| true);
-        let mut loads: BTreeMap<Target, u32> = candidates.iter().map(|c| (c.target, 0)).collect();
-        let mut state = seed;
-        let mut random = || { state = state.wrapping_add(0x9e37_79b9_7f4a_7c15); causeway_wire::cid::mix(state) };
-        for _ in 0..count * 50 {
-            let target = pick(&candidates, |target| loads[&target], [random(), random()]).unwrap().target;
-            *loads.get_mut(&target).unwrap() += 1;
-        }
-        let (least, most) = (loads.values().min().unwrap(), loads.values().max().unwrap());
-        prop_assert!(most - least <= 12, "{loads:?}");
-    }
-
-    #[test]
-    fn a_weight_is_a_share(light in 1u16..20, seed: u64) {
-        let endpoints = vec![endpoint(1, "east/1", light, UP), endpoint(2, "east/1", light * 3, UP)];
-        let view = view(vec![offer(1, "east/1", endpoints)]);
-        let candidates = chooser(3).candidates(&view, 80, |_| true);
-        let mut loads: BTreeMap<Target, u32> = candidates.iter().map(|c| (c.target, 0)).collect();
-        let mut state = seed;
-        let mut random = || { state = state.wrapping_add(0x9e37_79b9_7f4a_7c15); causeway_wire::cid::mix(state) };
-        for _ in 0..400 {
-            let target = pick(&candidates, |target| loads[&target], [random(), random()]).unwrap().target;
-            *loads.get_mut(&target).unwrap() += 1;
-        }
-        let heavy = loads[&Target::Endpoint(ClusterId::new(1).unwrap(), WorkloadId(2))];
-        prop_assert!((290..=310).contains(&heavy), "{loads:?}");
-    }
-
-    #[test]
-    fn a_choice_is_always_of_the_best_tier(
-        places in prop::collection::vec((0u8..3, 0u8..3, any::<bool>(), 0u8..3), 1..24), own: u64, random: [u64; 2]
+    fn the_nearest_come_first(
+        places in prop::collection::vec((0u8..3, 0u8..3, any::<bool>(), 0u8..3), 1..24), own: u64
     ) {
         let offers: Vec<Offer> = places.iter().enumerate().map(|(n, (region, zone, stale, health))| {
             let region = ["east", "west", "north"][usize::from(*region)];
@@ -179,11 +180,11 @@ proptest! {
         let view = view(offers);
         let chooser = chooser(own);
         let score = |offer: &Offer| (offer.stale_for.is_some(), chooser.locality.distance(&offer.endpoints[0].locality));
-        let best = view.offers.iter().filter(|offer| offer.endpoints[0].health == UP).map(score).min();
-        let candidates = chooser.candidates(&view, 80, |_| true);
-        prop_assert!(candidates.len() <= chooser.most);
+        let candidates = chooser.candidates(&view, 80, unknown);
+        prop_assert!(candidates.iter().map(|candidate| score(candidate.offer)).is_sorted());
         prop_assert_eq!(candidates.iter().map(|c| c.target).collect::<BTreeSet<_>>().len(), candidates.len());
-        let picked = pick(&candidates, |_| 0, random).map(|candidate| score(candidate.offer));
-        prop_assert_eq!(picked, best);
+        let best = view.offers.iter().filter(|offer| offer.endpoints[0].health == UP).map(score).min();
+        let first = candidates.iter().find(|candidate| candidate.healthy);
+        prop_assert_eq!(first.map(|candidate| score(candidate.offer)), best);
     }
 }

@@ -1,7 +1,9 @@
 //! The keys as flags and as a file give them, and how they become a configuration.
 
-use super::{DELIVERY_V4, Limits, ListenSpec, ServeSpec, SidecarConfig};
-use causeway_model::{Locality, PortSet, Protocol};
+use super::capture::{CaptureFlags, CaptureSpec};
+use super::health::{self, HealthSpec};
+use super::{BalanceConfig, DELIVERY_V4, Limits, ListenSpec, ServeSpec, SidecarConfig};
+use causeway_model::{Locality, PortSet};
 use causeway_runtime::config::{ConfigDuration, ConfigErrors, Reader, Secret, Section};
 use causeway_runtime::logs::LogFormat;
 use causeway_transport::TransportSettings;
@@ -28,6 +30,8 @@ pub struct SidecarOptions {
     pub serve: Vec<ServeSpec>,
     /// The local addresses that lead to services.
     pub listen: Vec<ListenSpec>,
+    /// How the application's other traffic comes here.
+    pub capture: CaptureFlags,
     /// Where metrics and health are served.
     pub telemetry: Option<SocketAddr>,
     /// The region that the workload runs in.
@@ -40,6 +44,10 @@ pub struct SidecarOptions {
     pub drain: Option<ConfigDuration>,
     /// Where deliveries to the application come from.
     pub delivery_source: Option<IpAddr>,
+    /// Whether listeners go over to the next process, and come from the one before.
+    pub handover: Option<bool>,
+    /// How what is served is checked.
+    pub health: Vec<HealthSpec>,
     /// The log filter.
     pub log: Option<String>,
     /// How log lines look.
@@ -61,19 +69,25 @@ pub(super) fn from_toml(
 fn read(file: Reader, flags: SidecarOptions) -> Result<SidecarConfig, ConfigErrors> {
     let any: SocketAddr = (Ipv4Addr::UNSPECIFIED, 0).into();
     let written = file.secret("token");
+    let serve = file.merged_list("serve", flags.serve);
     let config = SidecarConfig {
         token: flags.token.or(written),
         token_file: file.merged("token-file", flags.token_file),
         state_dir: file.merged("state-dir", flags.state_dir),
         overlay: file.merged("overlay", flags.overlay).unwrap_or(any),
-        serve: file.merged_list("serve", flags.serve),
+        health: health::read(&file, flags.health, &serve),
+        serve,
         listen: file.merged_list("listen", flags.listen),
+        capture: CaptureSpec::read(&file, flags.capture),
         telemetry: file.merged("telemetry", flags.telemetry),
         region: file.merged("region", flags.region),
         zone: file.merged("zone", flags.zone),
         weight: file.merged("weight", flags.weight).unwrap_or(100),
         drain: file.merged("drain", flags.drain).unwrap_or(ConfigDuration::from_secs(15)),
         delivery_source: file.merged("delivery-source", flags.delivery_source).unwrap_or(DELIVERY_V4.into()),
+        handover: file.merged("handover", flags.handover).unwrap_or(true),
+        passive_health: file.or("passive-health", true),
+        balance: BalanceConfig::read(&file.table("balance")),
         limits: Limits::read(&file.table("limits")),
         transport: transport(&file.table("transport")),
         log: file.merged("log", flags.log),
@@ -99,6 +113,8 @@ fn transport(section: &Section) -> TransportSettings {
         keep_alive: duration("keep-alive", usual.keep_alive),
         initial_rtt: duration("initial-rtt", usual.initial_rtt),
         max_streams: section.or("max-streams", usual.max_streams),
+        datagram_receive_buffer: section.or("datagram-receive-buffer", usual.datagram_receive_buffer),
+        datagram_send_buffer: section.or("datagram-send-buffer", usual.datagram_send_buffer),
     };
     for mistake in settings.check() {
         let (key, problem) = mistake.split_once(": ").unwrap_or(("", &mistake));
@@ -136,10 +152,6 @@ fn check_serve(file: &Section, serve: &[ServeSpec]) {
             file.reject("serve", format!("{}:{} is served twice", spec.service, spec.port.port));
             continue;
         }
-        if spec.port.protocol == Protocol::Udp {
-            let name = format!("{}:{}", spec.service, spec.port);
-            file.reject("serve", format!("{name} cannot be served: write tcp, http or grpc"));
-        }
         ports.entry(&spec.service).or_default().push(spec.port);
     }
     if ports.len() > MAX_SERVED {
@@ -153,10 +165,10 @@ fn check_serve(file: &Section, serve: &[ServeSpec]) {
 fn check_listen(file: &Section, config: &SidecarConfig) {
     let mut seen = BTreeSet::new();
     for spec in config.listen.iter().filter(|spec| spec.addr.port() != 0) {
-        if !seen.insert(spec.addr) {
+        if !seen.insert((spec.addr, spec.udp)) {
             file.reject("listen", format!("{} is listened on twice", spec.addr));
         }
-        if config.telemetry == Some(spec.addr) {
+        if config.telemetry == Some(spec.addr) && !spec.udp {
             file.reject("telemetry", format!("{} is listened on for {}", spec.addr, spec.service));
         }
     }

@@ -18,7 +18,7 @@ pub struct ServeSpec {
     pub upstream: SocketAddr,
 }
 
-/// A local address that leads to a port of a service: `IP:PORT=SERVICE.NAMESPACE:PORT`.
+/// A local address that leads to a port of a service: `IP:PORT=SERVICE.NAMESPACE:PORT[/udp]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenSpec {
     /// Where the application connects to; port 0 lets the system choose.
@@ -27,10 +27,12 @@ pub struct ListenSpec {
     pub service: ServiceName,
     /// Its port.
     pub port: u16,
+    /// Whether it takes datagrams, and no connections.
+    pub udp: bool,
 }
 
 const SERVE: &str = "write SERVICE.NAMESPACE:PORT=IP:PORT, for example payments.shop:80/http=127.0.0.1:8080; the protocol is tcp if not given";
-const LISTEN: &str = "write IP:PORT=SERVICE.NAMESPACE:PORT, for example 127.0.0.1:8080=payments.shop:80";
+const LISTEN: &str = "write IP:PORT=SERVICE.NAMESPACE:PORT, for example 127.0.0.1:8080=payments.shop:80, or 127.0.0.1:5353=dns.net:53/udp for UDP";
 
 impl FromStr for ServeSpec {
     type Err = ParseError;
@@ -58,11 +60,18 @@ impl FromStr for ListenSpec {
         let error = || ParseError::new("listen", s, LISTEN);
         let (addr, name) = s.split_once('=').ok_or_else(error)?;
         let (service, port) = name.rsplit_once(':').ok_or_else(error)?;
+        let (port, udp) = match port.split_once('/') {
+            None => (port, false),
+            Some((port, "tcp")) => (port, false),
+            Some((port, "udp")) => (port, true),
+            Some(_) => return Err(error()),
+        };
         let port: u16 = port.parse().ok().filter(|&port| port != 0).ok_or_else(error)?;
         Ok(Self {
             addr: addr.parse().map_err(|_| error())?,
             service: service.parse().map_err(|_| error())?,
             port,
+            udp,
         })
     }
 }
@@ -75,7 +84,8 @@ impl fmt::Display for ServeSpec {
 
 impl fmt::Display for ListenSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}:{}", self.addr, self.service, self.port)
+        let udp = if self.udp { "/udp" } else { "" };
+        write!(f, "{}={}:{}{udp}", self.addr, self.service, self.port)
     }
 }
 

@@ -19,33 +19,61 @@ fn a_whole_file_is_read() {
         r#"
         state-dir = "/var/lib/causeway"
         overlay = "[::]:7444"
-        serve = ["payments.shop:80/http=127.0.0.1:8080", "payments.shop:443=127.0.0.1:8443"]
-        listen = "127.0.0.1:5432=db.shop:5432"
+        serve = ["payments.shop:80/http=127.0.0.1:8080", "payments.shop:443=127.0.0.1:8443", "log.shop:514/udp=127.0.0.1:514"]
+        listen = ["127.0.0.1:5432=db.shop:5432", "127.0.0.1:5432=log.shop:514/udp"]
         telemetry = "127.0.0.1:9100"
         region = "us-ashburn-1"
         zone = "AD-1"
         weight = 10
         drain = "3s"
         delivery-source = "127.0.0.7"
+        handover = false
+        passive-health = false
         log = "debug"
         log-format = "json"
         [limits]
         max-connections = 5
         connect-timeout = "1s"
+        idle-timeout = "0s"
+        [[health]]
+        service = "payments.shop"
+        port = 80
+        kind = "http"
+        path = "/healthz"
+        expect = 204
+        interval = "1s"
+        unhealthy-threshold = 2
+        [[health]]
+        service = "payments.shop"
+        kind = "tcp"
+        start = "healthy"
+        [balance]
+        attempts = 5
+        ejection-time = "1s"
+        spill-in-flight = 100
         [transport]
         datagram-size = 8900
         "#,
     )
     .unwrap();
-    assert_eq!(config.serve.len(), 2);
-    assert_eq!(config.services().values().next().unwrap().to_string(), "80/http,443/tcp");
+    assert_eq!((config.balance.attempts, config.balance.spill_in_flight), (5, 100));
+    assert_eq!((config.balance.max_ejected, config.balance.healthy_share), (50, 70));
+    assert_eq!(config.serve.len(), 3);
+    let ports: Vec<String> = config.services().values().map(ToString::to_string).collect();
+    assert_eq!(ports, ["514/udp", "80/http,443/tcp"]);
+    assert!(config.listen[1].udp && !config.listen[0].udp);
+    assert_eq!(config.listen[1].to_string(), "127.0.0.1:5432=log.shop:514/udp");
     assert_eq!(config.listen[0].to_string(), "127.0.0.1:5432=db.shop:5432");
     assert_eq!(config.locality().unwrap().to_string(), "us-ashburn-1/AD-1");
-    assert_eq!((config.limits.max_connections, config.limits.endpoints_per_service), (5, 8));
+    assert_eq!((config.limits.max_connections, config.limits.endpoints_per_service), (5, 16));
     assert_eq!(config.transport.datagram_size, 8900);
     let shown = serde_json::to_value(&config).unwrap();
     assert_eq!(shown["serve"][0], "payments.shop:80/http=127.0.0.1:8080");
     assert_eq!(shown["limits"]["connect-timeout"], "1s");
+    assert_eq!((config.handover, config.passive_health, config.health.len()), (false, false, 2));
+    assert_eq!(shown["health"][0]["expect"], "204");
+    assert_eq!(shown["health"][1]["expect"], "200-399");
+    assert!(config.limits.idle_timeout.is_zero());
 }
 
 #[test]
@@ -72,9 +100,12 @@ fn every_mistake_is_named() {
             "pay.shop:80 is served twice",
         ),
         (
-            "serve = [\"pay.shop:53/udp=127.0.0.1:1\"]",
-            "pay.shop:53/udp cannot be served: write tcp, http or grpc",
+            "listen = [\"127.0.0.1:1=a.b:1/udp\", \"127.0.0.1:1=c.d:1/udp\"]",
+            "127.0.0.1:1 is listened on twice",
         ),
+        ("listen = [\"127.0.0.1:1=a.b:1/http\"]", "write IP:PORT=SERVICE.NAMESPACE:PORT"),
+        ("[limits]\nmax-flows = 0", "limits.max-flows = 0: write a whole number from 1 to 1000000"),
+        ("[limits]\nudp-idle-timeout = \"2h\"", "write a duration from 1s to 1h"),
         ("listen = [\"8080=pay.shop:80\"]", "write IP:PORT=SERVICE.NAMESPACE:PORT"),
         ("listen = [\"127.0.0.1:1=pay.shop:0\"]", "write IP:PORT=SERVICE.NAMESPACE:PORT"),
         ("listen = [\"127.0.0.1:1=a.b:1\", \"127.0.0.1:1=c.d:1\"]", "127.0.0.1:1 is listened on twice"),
@@ -92,6 +123,36 @@ fn every_mistake_is_named() {
         (
             "[limits]\nmax-connections = 0",
             "limits.max-connections = 0: write a whole number from 1 to 1000000",
+        ),
+        ("[limits]\nidle-timeout = \"10ms\"", "write a duration from 1s to 7d, or 0s for none"),
+        ("[limits]\nreserved-descriptors = 1", "write a whole number from 16 to 100000"),
+        ("[[health]]\nkind = \"tcp\"", "health[0].service: required, but missing"),
+        (
+            "[[health]]\nservice = \"pay.shop\"\nkind = \"icmp\"",
+            "health[0].kind: invalid kind \"icmp\": write tcp or http",
+        ),
+        ("[[health]]\nservice = \"pay.shop\"\nkind = \"tcp\"", "pay.shop is not served over TCP"),
+        ("[[health]]\nservice = \"pay.shop\"\nkind = \"tcp\"\npath = \"/\"", "only a check of kind"),
+        ("[[health]]\nservice = \"pay.shop\"\nkind = \"http\"\npath = \"up\"", "write an absolute path"),
+        (
+            "[[health]]\nservice = \"pay.shop\"\nkind = \"http\"\nexpect = \"2xx\"",
+            "write a status such as 204",
+        ),
+        ("[[health]]\nservice = \"pay.shop\"\nkind = \"http\"\ninterval = \"1ms\"", "from 100ms to 1h"),
+        ("[[health]]\nservice = \"pay.shop\"\nkind = \"http\"\nhealthy-threshold = 0", "from 1 to 100"),
+        (
+            "[[health]]\nservice = \"pay.shop\"\nkind = \"http\"\nstart = \"maybe\"",
+            "write unhealthy or healthy",
+        ),
+        ("[[health]]\nservice = \"pay.shop\"\nkind = \"http\"\nexpected = 200", "did you mean \"expect\"?"),
+        ("[balance]\nattempts = 0", "balance.attempts = 0: write a whole number from 1 to 16"),
+        ("[balance]\nhealthy-share = 0", "write a whole number from 1 to 100"),
+        ("[balance]\nmax-ejected = 101", "write a whole number from 0 to 100"),
+        ("[balance]\nattempt-timeout = \"2m\"", "write a duration from 100ms to 1m"),
+        ("[balance]\nreturn-time = \"0s\"", "write a duration from 100ms to 10m"),
+        (
+            "[balance]\nejection-time = \"1m\"",
+            "balance.max-ejection-time: write a duration from ejection-time to 1h",
         ),
         ("[limits]\nendpoints-per-service = 17", "write a whole number from 1 to 16"),
         (
@@ -111,6 +172,8 @@ fn flags_win_and_stand_alone() {
     let flags = SidecarOptions {
         state_dir: Some("/s".into()),
         weight: Some(7),
+        serve: vec!["pay.shop:80=127.0.0.1:1".parse().unwrap()],
+        health: vec!["pay.shop=http:/up".parse().unwrap()],
         listen: vec!["[::1]:0=a.b:1".parse().unwrap()],
         ..SidecarOptions::default()
     };
@@ -119,6 +182,8 @@ fn flags_win_and_stand_alone() {
     let both = SidecarConfig::from_toml(Path::new("x"), "weight = 3\nlisten = \"127.0.0.1:1=c.d:1\"", flags)
         .unwrap();
     assert_eq!((both.weight, both.listen[0].to_string().as_str()), (7, "[::1]:0=a.b:1"));
+    let check = &both.health[0];
+    assert_eq!((check.path.as_deref(), both.handover, both.passive_health), (Some("/up"), true, true));
     let error = SidecarConfig::load(None, SidecarOptions::default()).unwrap_err();
     assert_eq!(error.mistakes.len(), 1);
 }

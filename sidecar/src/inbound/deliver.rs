@@ -2,19 +2,26 @@
 
 use super::source;
 use crate::config::SidecarConfig;
-use causeway_model::ServiceName;
+use crate::udp;
+use causeway_model::{Protocol, ServiceName};
 use causeway_wire::CloseCode;
 use rustc_hash::FxHashMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Upstream {
     addr: SocketAddr,
     from: Option<IpAddr>,
+    /// Whether it takes datagrams, and no connections.
+    udp: bool,
+    /// Told of each delivery that the application refused.
+    refused: Arc<Notify>,
 }
 
 /// Where each port of each served service is delivered.
@@ -33,12 +40,53 @@ pub(crate) struct DeliveryError {
     pub(crate) code: CloseCode,
 }
 
+impl DeliveryError {
+    fn unknown(service: &ServiceName, port: u16) -> Self {
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        let what = format!("for port {port} of {service} is not configured");
+        Self { addr, what, code: CloseCode::PortUnknown }
+    }
+}
+
 impl Delivery {
     pub(crate) fn new(config: &SidecarConfig) -> Self {
-        let upstream = |addr| Upstream { addr, from: config.delivery_to(addr) };
-        let serve = config.serve.iter();
-        let upstreams = serve.map(|spec| ((spec.service.clone(), spec.port.port), upstream(spec.upstream)));
+        let upstream =
+            |addr, udp| Upstream { addr, from: config.delivery_to(addr), udp, refused: Arc::default() };
+        let upstreams = config.serve.iter().map(|spec| {
+            let udp = spec.port.protocol == Protocol::Udp;
+            ((spec.service.clone(), spec.port.port), upstream(spec.upstream, udp))
+        });
         Self { upstreams: upstreams.collect() }
+    }
+
+    /// What is told of each delivery to `port` of `service` that the application refused; `None` if it is not served.
+    pub(crate) fn refusals(&self, service: &ServiceName, port: u16) -> Option<Arc<Notify>> {
+        self.upstreams.get(&(service.clone(), port)).map(|upstream| Arc::clone(&upstream.refused))
+    }
+
+    /// A connection to the application as a delivery makes it, of which nobody is told.
+    ///
+    /// # Errors
+    /// What the system says; that it is not served is [`ErrorKind::NotFound`].
+    pub(crate) async fn probe(&self, service: &ServiceName, port: u16) -> io::Result<TcpStream> {
+        match self.find(service, port, false) {
+            Some(upstream) => connect(upstream).await,
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn find(&self, service: &ServiceName, port: u16, udp: bool) -> Option<&Upstream> {
+        self.upstreams.get(&(service.clone(), port)).filter(|upstream| upstream.udp == udp)
+    }
+
+    /// A socket of its own for a flow to the application behind `port` of `service`.
+    pub(crate) fn flow(&self, service: &ServiceName, port: u16) -> Result<UdpSocket, DeliveryError> {
+        let upstream = self.find(service, port, true).ok_or_else(|| DeliveryError::unknown(service, port))?;
+        udp::connect(upstream.addr, upstream.from).map_err(|cause| DeliveryError {
+            addr: upstream.addr,
+            what: format!("cannot be sent to: {cause}"),
+            code: CloseCode::UpstreamUnreachable,
+        })
     }
 
     /// A connection to the application behind `port` of `service`, within `limit`.
@@ -48,18 +96,17 @@ impl Delivery {
         port: u16,
         limit: Duration,
     ) -> Result<TcpStream, DeliveryError> {
-        let unknown = || DeliveryError {
-            addr: SocketAddr::from(([0, 0, 0, 0], 0)),
-            what: format!("for port {port} of {service} is not configured"),
-            code: CloseCode::PortUnknown,
-        };
-        let upstream = *self.upstreams.get(&(service.clone(), port)).ok_or_else(unknown)?;
+        let unknown = || DeliveryError::unknown(service, port);
+        let upstream = self.find(service, port, false).ok_or_else(unknown)?;
         let error = |what, code| DeliveryError { addr: upstream.addr, what, code };
         match timeout(limit, connect(upstream)).await {
             Ok(Ok(tcp)) => Ok(tcp),
             Ok(Err(cause)) => {
                 let code = match cause.kind() {
-                    ErrorKind::ConnectionRefused => CloseCode::UpstreamRefused,
+                    ErrorKind::ConnectionRefused => {
+                        upstream.refused.notify_one();
+                        CloseCode::UpstreamRefused
+                    }
                     ErrorKind::TimedOut => CloseCode::UpstreamTimeout,
                     _ => CloseCode::UpstreamUnreachable,
                 };
@@ -70,7 +117,7 @@ impl Delivery {
     }
 }
 
-async fn connect(upstream: Upstream) -> io::Result<TcpStream> {
+async fn connect(upstream: &Upstream) -> io::Result<TcpStream> {
     let socket = if upstream.addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(ip) = upstream.from {
         source::choose_port_late(&socket)?;

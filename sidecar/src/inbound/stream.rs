@@ -16,12 +16,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// How long a peer may take to send the header of a stream that it opened.
-const HEADER: Duration = Duration::from_secs(5);
+pub(crate) const HEADER: Duration = Duration::from_secs(5);
 
 /// A stream that is not served: what the peer is told, and what the operator is.
-struct Refused {
-    code: CloseCode,
-    detail: String,
+pub(crate) struct Refused {
+    pub(crate) code: CloseCode,
+    pub(crate) detail: String,
 }
 
 impl From<CloseCode> for Refused {
@@ -70,8 +70,15 @@ async fn answer(
 ) {
     let (service, port) = (header.service.clone(), header.port);
     access.service = Some((service.clone(), port));
+    access.protocol = header.protocol;
+    if header.protocol == Protocol::Udp {
+        // in memory of its own, for streams of connections are many more
+        return Box::pin(crate::udp::serve(inbound, peer, stream, &header, access)).await;
+    }
     match admit(inbound, peer, &header).await {
-        Ok((tcp, _permit)) => {
+        Ok((tcp, _permit, descriptor)) => {
+            access.descriptor = Some(descriptor);
+            access.connected();
             if !say(&mut stream, StreamAnswer::Accepted).await {
                 match peer.ending() {
                     Some(ending) => access.failed(ending.code.reason(), &ending.text),
@@ -80,8 +87,9 @@ async fn answer(
                 return reset_tcp(&tcp);
             }
             let revoked = revoked(inbound, peer, &service, port);
+            let idle = inbound.limits.idle_timeout.get();
             tokio::select! {
-                end = relay(&tcp, &mut stream, Begun::default(), &access.meter) => {
+                end = relay(&tcp, &mut stream, Begun::default(), &access.meter, idle) => {
                     drop(tcp);
                     access.relayed(end, peer);
                     if end == End::Done {
@@ -103,14 +111,10 @@ async fn answer(
     }
 }
 
-/// A connection to the application, if this peer may have one.
-async fn admit(
-    inbound: &Inbound,
-    peer: &Peer,
-    header: &StreamHeader,
-) -> Result<(TcpStream, OwnedSemaphorePermit), Refused> {
-    let began = Instant::now();
-    if inbound.drain.is_draining() {
+/// Whether the peer may have what `header` asks for, now.
+pub(crate) fn permitted(inbound: &Inbound, peer: &Peer, header: &StreamHeader) -> Result<(), Refused> {
+    // those who may not have heard of the drain yet are served
+    if inbound.drain.is_closed() {
         return Err(CloseCode::Draining.into());
     }
     if peer.is_expired() {
@@ -122,10 +126,22 @@ async fn admit(
     {
         return Err(reason.into());
     }
-    if header.protocol == Protocol::Udp {
-        return Err(CloseCode::PortUnknown.into());
-    }
+    Ok(())
+}
+
+/// A connection to the application, if this peer may have one.
+async fn admit(
+    inbound: &Inbound,
+    peer: &Peer,
+    header: &StreamHeader,
+) -> Result<(TcpStream, OwnedSemaphorePermit, OwnedSemaphorePermit), Refused> {
+    let began = Instant::now();
+    permitted(inbound, peer, header)?;
     let permit = Arc::clone(&inbound.streams).try_acquire_owned().map_err(|_| CloseCode::Overloaded)?;
+    let descriptor = inbound
+        .descriptors
+        .take()
+        .map_err(|error| Refused { code: CloseCode::Overloaded, detail: error.to_string() })?;
     let own = inbound.limits.upstream_connect_timeout.get();
     let theirs = match header.deadline_ms {
         0 => own,
@@ -138,11 +154,11 @@ async fn admit(
         Refused { code, detail: error.to_string() }
     })?;
     inbound.metrics.upstream_seconds.observe(began.elapsed().as_secs_f64());
-    Ok((tcp, permit))
+    Ok((tcp, permit, descriptor))
 }
 
 /// Resolves when the peer may no longer have this stream.
-async fn revoked(inbound: &Inbound, peer: &Peer, service: &ServiceName, port: u16) -> Refused {
+pub(crate) async fn revoked(inbound: &Inbound, peer: &Peer, service: &ServiceName, port: u16) -> Refused {
     let mut policy = inbound.policy.clone();
     loop {
         if let Decision::Refuse(reason) = policy.borrow_and_update().decide(&peer.identity, service, port) {
@@ -156,7 +172,7 @@ async fn revoked(inbound: &Inbound, peer: &Peer, service: &ServiceName, port: u1
 }
 
 /// Whether the peer could be told.
-async fn say(stream: &mut Stream, answer: StreamAnswer) -> bool {
+pub(crate) async fn say(stream: &mut Stream, answer: StreamAnswer) -> bool {
     match DataMessage::from(answer).to_frame() {
         Ok(frame) => stream.halves().0.write_chunk(frame).await.is_ok(),
         Err(_) => false,

@@ -58,17 +58,46 @@ pub(crate) struct Attempt {
     pub(crate) harmless: bool,
 }
 
-/// Opens a stream to `peer` for `header` and sends what the application says, until the peer has answered. If `may_leave`, it
-/// gives up a connection that comes in doubt, unless the application said something already: that must not be said twice.
-pub(crate) async fn open(
-    peer: &Arc<Peer>,
-    header: &StreamHeader,
-    tcp: &TcpStream,
-    said: &mut Said,
-    meter: &Meter,
-    may_leave: bool,
-) -> Result<Opened, Attempt> {
-    let lease = peer.lease();
+/// Something that is opened on an endpoint: a stream for a TCP connection, or one for a flow of UDP.
+pub(crate) trait Opening: Send {
+    /// What it is then.
+    type Opened: Send;
+    /// Whether it is a flow.
+    const UDP: bool;
+
+    /// Opens it on `peer` for `header`. If `may_leave`, it gives up a connection that comes in doubt.
+    fn open(
+        &mut self,
+        peer: &Arc<Peer>,
+        header: &StreamHeader,
+        meter: &Meter,
+        may_leave: bool,
+    ) -> impl Future<Output = Result<Self::Opened, Attempt>> + Send;
+}
+
+/// Opens a stream for a TCP connection.
+pub(crate) struct TcpOpening<'a> {
+    pub(crate) tcp: &'a TcpStream,
+    pub(crate) said: &'a mut Said,
+}
+
+impl Opening for TcpOpening<'_> {
+    type Opened = Opened;
+    const UDP: bool = false;
+
+    async fn open(
+        &mut self,
+        peer: &Arc<Peer>,
+        header: &StreamHeader,
+        meter: &Meter,
+        may_leave: bool,
+    ) -> Result<Opened, Attempt> {
+        open(peer, header, self.tcp, self.said, meter, may_leave).await
+    }
+}
+
+/// A stream to `peer` that nothing was said on. If `may_leave`, it gives up a connection that comes in doubt.
+pub(crate) async fn begin(peer: &Peer, may_leave: bool) -> Result<Stream, Attempt> {
     let opened = tokio::select! {
         opened = peer.connection.open_bi() => opened,
         // there is no room for another stream, and nobody who could make it
@@ -78,7 +107,21 @@ pub(crate) async fn open(
         failure: lost(peer, close_reason(&error), close_reason_text(&error)),
         harmless: true,
     })?;
-    let mut stream = Stream::new(halves);
+    Ok(Stream::new(halves))
+}
+
+/// Opens a stream to `peer` for `header` and sends what the application says, until the peer has answered. If `may_leave`, it
+/// gives up a connection that comes in doubt, unless the application said something already: that must not be said twice.
+async fn open(
+    peer: &Arc<Peer>,
+    header: &StreamHeader,
+    tcp: &TcpStream,
+    said: &mut Said,
+    meter: &Meter,
+    may_leave: bool,
+) -> Result<Opened, Attempt> {
+    let lease = peer.lease();
+    let mut stream = begin(peer, may_leave).await?;
     let frame = DataMessage::from(header.clone()).to_frame().map_err(|error| Attempt {
         failure: lost(peer, error.reason(), error.to_string()),
         harmless: true,
@@ -87,7 +130,7 @@ pub(crate) async fn open(
     peer.ask();
     let leave = may_leave.then_some(&**peer);
     let answer = talk(&mut stream, &mut rest, (tcp, meter), said, leave).await?;
-    judge(peer, answer, said).map(|()| Opened { stream, lease, rest })
+    judge(peer, answer, said.bytes == 0).map(|()| Opened { stream, lease, rest })
 }
 
 /// Says `rest` and what the application adds to it, until the peer answers; what is left of `rest` then is still to be said.
@@ -131,7 +174,7 @@ async fn talk(
 }
 
 /// Waits until `peer` is in doubt, if there is one.
-async fn in_doubt(peer: Option<&Peer>) -> Attempt {
+pub(crate) async fn in_doubt(peer: Option<&Peer>) -> Attempt {
     let Some(peer) = peer else { return pending().await };
     peer.doubt(true).await;
     silent(peer)
@@ -145,8 +188,12 @@ fn client_gone() -> Attempt {
     Attempt { failure: Failure::ClientGone, harmless: false }
 }
 
-fn judge(peer: &Peer, answer: Result<DataMessage, FrameError>, said: &Said) -> Result<(), Attempt> {
-    let silent = said.bytes == 0;
+/// What a peer's answer means for the attempt; `silent` is whether the application said nothing that must not be said twice.
+pub(crate) fn judge(
+    peer: &Peer,
+    answer: Result<DataMessage, FrameError>,
+    silent: bool,
+) -> Result<(), Attempt> {
     match answer {
         Ok(DataMessage::Answer(StreamAnswer::Accepted)) => Ok(()),
         Ok(DataMessage::Answer(StreamAnswer::Refused(code))) => {
@@ -167,7 +214,7 @@ fn judge(peer: &Peer, answer: Result<DataMessage, FrameError>, said: &Said) -> R
 }
 
 /// Whether another endpoint may take what one refused with `code`: the refusals that are not about the caller.
-fn elsewhere(code: u64) -> bool {
+pub(crate) fn elsewhere(code: u64) -> bool {
     !matches!(
         CloseCode::from_code(code),
         Some(CloseCode::Denied | CloseCode::NotAWorkload | CloseCode::DeadlineExceeded)

@@ -1,13 +1,20 @@
-//! One connection to each peer that this sidecar calls.
+//! One connection to each peer that this sidecar calls, and another for bulk traffic if there is any.
 //!
-//! Owns that there is one (callers that want the same peer wait for the same attempt), that a dead one is forgotten, that one
-//! in doubt is replaced, and that a peer which failed is left alone for a while. Which peer to use is chosen elsewhere.
+//! Owns that there is one (callers that want the same peer wait for the same attempt), that a dead one is forgotten, and that one
+//! in doubt is replaced. Which peer to use, and which is left alone because it failed, is chosen elsewhere.
+
+mod probe;
+
+pub(super) use probe::Prospects;
 
 use super::connect::{Connector, Dial};
 use crate::access::Direction;
+use crate::balance::{Balances, Ear};
 use crate::choose::Target;
 use crate::failure::Failure;
 use crate::peer::Peer;
+use causeway_balance::Class;
+use causeway_model::ClusterId;
 use causeway_transport::{close, close_reason_text};
 use causeway_wire::CloseCode;
 use causeway_wire::data::DataHello;
@@ -20,15 +27,11 @@ use tokio::sync::watch;
 
 /// A connection without streams is closed after so long.
 const IDLE: Duration = Duration::from_secs(300);
-/// How long a target is left alone after its first failure; doubles with each further one.
-const COOL_FIRST: Duration = Duration::from_millis(500);
-/// The longest that a target is left alone.
-const COOL_MOST: Duration = Duration::from_secs(30);
-/// The most failures that are remembered; beyond it those that are over are dropped.
-const MAX_COOLING: usize = 4096;
-
 /// How long one attempt to replace a connection in doubt may take, and how often one is begun at most.
 const REPLACE: Duration = Duration::from_secs(1);
+
+/// A connection is to a peer, for one class of traffic.
+type Key = (Target, Class);
 
 type Outcome = Option<Result<Arc<Peer>, Failure>>;
 
@@ -63,65 +66,82 @@ impl Slot {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Cooling {
-    until: Instant,
-    failures: u32,
-}
-
 #[derive(Default)]
 struct State {
-    slots: FxHashMap<Target, Slot>,
-    cooling: FxHashMap<Target, Cooling>,
+    slots: FxHashMap<Key, Slot>,
 }
 
 /// The connections that this sidecar has begun. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Pool {
     connector: Arc<Connector>,
+    balances: Arc<Balances>,
     state: Arc<Mutex<State>>,
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Connector) -> Self {
-        Self { connector: Arc::new(connector), state: Arc::default() }
+    pub(crate) fn new(connector: Connector, balances: Arc<Balances>) -> Self {
+        Self { connector: Arc::new(connector), balances, state: Arc::default() }
     }
 
-    /// The peer behind `target`, if a connection to it stands that is not in doubt.
+    /// The peer behind `target`, if a connection for small traffic to it stands that is not in doubt.
+    #[cfg(test)]
     pub(crate) fn up(&self, target: Target) -> Option<Arc<Peer>> {
-        self.lock().slots.get(&target).and_then(Slot::usable).cloned()
+        self.lock().usable((target, Class::Small)).cloned()
+    }
+
+    /// The peer behind each of `targets`, if a connection for `class` to it stands that is not in doubt. One for small traffic does
+    /// for bulk until there is another.
+    pub(crate) fn standing(
+        &self,
+        targets: impl Iterator<Item = Target>,
+        class: Class,
+    ) -> Vec<Option<Arc<Peer>>> {
+        let state = self.lock();
+        let usable = |target| state.usable((target, class)).or_else(|| state.usable((target, Class::Small)));
+        targets.map(|target| usable(target).cloned()).collect()
     }
 
     /// Whether a connection to `target` stands, and is in doubt.
     pub(crate) fn is_doubtful(&self, target: Target) -> bool {
         let state = self.lock();
-        let peer = state.slots.get(&target).and_then(Slot::peer);
-        peer.is_some_and(|peer| peer.is_open() && !peer.is_usable())
+        let mut peers = [Class::Small, Class::Bulk]
+            .into_iter()
+            .filter_map(|class| state.slots.get(&(target, class))?.peer());
+        peers.any(|peer| peer.is_open() && !peer.is_usable())
     }
 
     /// How many streams are open to `target`.
+    #[cfg(test)]
     pub(crate) fn load(&self, target: Target) -> u32 {
-        self.up(target).map_or(0, |peer| peer.streams())
+        let state = self.lock();
+        let count = |class| state.usable((target, class)).map_or(0, |peer| peer.streams());
+        count(Class::Small) + count(Class::Bulk)
     }
 
-    /// Whether `target` failed a short while ago.
-    pub(crate) fn is_cooling(&self, target: Target) -> bool {
-        self.lock().cooling.get(&target).is_some_and(|cooling| Instant::now() < cooling.until)
+    /// Whether a connection for `class` to `target` stands or is being made.
+    pub(crate) fn has(&self, target: Target, class: Class) -> bool {
+        self.lock().slots.get(&(target, class)).is_some_and(Slot::is_alive)
     }
 
-    /// Leaves `target` alone for a while.
-    pub(crate) fn cool(&self, target: Target) {
-        self.lock().cool(target, Instant::now());
+    /// Whether two connections stand to `target`: one for each class.
+    #[cfg(test)]
+    pub(crate) fn is_split(&self, target: Target) -> bool {
+        let state = self.lock();
+        let of = |class| state.usable((target, class));
+        of(Class::Small).zip(of(Class::Bulk)).is_some_and(|(small, bulk)| !Arc::ptr_eq(small, bulk))
     }
 
-    /// Forgets that `target` failed: it took a stream.
-    pub(crate) fn proved(&self, target: Target) {
-        self.lock().cooling.remove(&target);
+    /// The peers that are connected.
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        let state = self.lock();
+        state.slots.values().filter_map(Slot::peer).filter(|peer| peer.is_open()).cloned().collect()
     }
 
-    /// Whether a connection to `target` stands or is being made.
-    pub(crate) fn has(&self, target: Target) -> bool {
-        self.lock().slots.get(&target).is_some_and(Slot::is_alive)
+    /// Listens to the peers of `cluster` from now on, without those of `except`.
+    pub(crate) fn ear(&self, cluster: ClusterId, except: Option<Target>) -> Ear {
+        let peers = self.peers().into_iter().filter(|peer| peer.cluster == cluster);
+        Ear::new(peers.filter(|peer| except != Some(Target::Endpoint(peer.cluster, peer.instance))))
     }
 
     /// The peer of `dial`: connected now, or by an attempt that is shared and goes on when this call is dropped, or by the
@@ -129,8 +149,8 @@ impl Pool {
     ///
     /// # Errors
     /// Why the attempt failed.
-    pub(crate) async fn get(&self, dial: Dial) -> Result<Arc<Peer>, Failure> {
-        let (mut waiting, old) = match self.begin(dial) {
+    pub(crate) async fn get(&self, dial: Dial, class: Class) -> Result<Arc<Peer>, Failure> {
+        let (mut waiting, old) = match self.begin(dial, class) {
             Slot::Up(peer) => return Ok(peer),
             Slot::Connecting(waiting, old) => (waiting, old),
         };
@@ -146,14 +166,14 @@ impl Pool {
     }
 
     /// Begins to connect, unless that is done or under way, without waiting for it.
-    pub(crate) fn warm(&self, dial: Dial) {
-        drop(self.begin(dial));
+    pub(crate) fn warm(&self, dial: Dial, class: Class) {
+        drop(self.begin(dial, class));
     }
 
-    fn begin(&self, dial: Dial) -> Slot {
-        let target = dial.target;
+    fn begin(&self, dial: Dial, class: Class) -> Slot {
+        let key = (dial.target, class);
         let mut state = self.lock();
-        let slot = state.slots.get(&target);
+        let slot = state.slots.get(&key);
         if let Some(peer) = slot.and_then(Slot::usable) {
             return Slot::Up(Arc::clone(peer));
         }
@@ -165,10 +185,10 @@ impl Pool {
         let old = slot.and_then(Slot::peer).filter(|peer| peer.is_open()).cloned();
         let (tell, waiting) = watch::channel(None);
         let slot = Slot::Connecting(waiting, old.clone());
-        state.slots.insert(target, slot.clone());
+        state.slots.insert(key, slot.clone());
         drop(state);
         let pool = self.clone();
-        self.connector.tasks.spawn("peer", async move { pool.run(dial, old, tell).await });
+        self.connector.tasks.spawn("peer", async move { pool.run((dial, class), old, tell).await });
         slot
     }
 
@@ -196,8 +216,9 @@ impl Pool {
     }
 
     /// Connects, and then lives as long as the connection.
-    async fn run(&self, dial: Dial, old: Option<Arc<Peer>>, tell: watch::Sender<Outcome>) {
-        let target = dial.target;
+    async fn run(&self, (dial, class): (Dial, Class), old: Option<Arc<Peer>>, tell: watch::Sender<Outcome>) {
+        let (target, key) = (dial.target, (dial.target, class));
+        let (began, ear) = (Instant::now(), self.ear(target.cluster(), Some(target)));
         let result = match &old {
             Some(old) => self.replace(&dial, old, &tell).await,
             None => self.connector.connect(&dial, Duration::MAX).await,
@@ -207,16 +228,25 @@ impl Pool {
             Err(failure) => {
                 self.connector.metrics.connect_failed(failure.reason());
                 tracing::debug!(reason = failure.reason(), %failure, "could not connect to a peer");
-                self.lock().failed(target, old);
+                if !old.as_ref().is_some_and(|old| old.is_usable()) {
+                    self.balances.not_connected(target, &failure, began, &ear);
+                }
+                self.lock().failed(key, old);
                 tell.send_replace(Some(Err(failure)));
                 return;
             }
         };
-        let (used, mine) = self.adopt(target, &peer, old.as_ref());
+        drop(ear);
+        let (used, mine) = self.adopt(key, &peer, old.as_ref());
         drop(old);
         tell.send_replace(Some(Ok(used)));
-        if mine {
-            self.live(&peer, &direct).await;
+        self.live_or_close(&peer, &direct, mine).await;
+    }
+
+    /// Lives as long as a new connection, if it is used.
+    async fn live_or_close(&self, peer: &Arc<Peer>, direct: &[SocketAddr], used: bool) {
+        if used {
+            self.live(peer, direct).await;
         } else {
             close(&peer.connection, CloseCode::Superseded, "another connection to this instance stands");
         }
@@ -224,12 +254,13 @@ impl Pool {
 
     /// Puts a new connection where it is looked for. A peer that a gateway picked may be one that is connected already: then
     /// that connection is used, and the new one is not. `old` is the one in doubt that it replaces.
-    fn adopt(&self, target: Target, peer: &Arc<Peer>, old: Option<&Arc<Peer>>) -> (Arc<Peer>, bool) {
-        let own = Target::Endpoint(peer.cluster, peer.instance);
+    fn adopt(&self, key: Key, peer: &Arc<Peer>, old: Option<&Arc<Peer>>) -> (Arc<Peer>, bool) {
+        let endpoint = Target::Endpoint(peer.cluster, peer.instance);
+        self.balances.heard(peer.cluster, Some(endpoint));
+        let own = (endpoint, key.1);
         let mut state = self.lock();
-        state.cooling.remove(&target);
         let (mut used, mut replaced) = (Arc::clone(peer), None);
-        if target != own {
+        if key != own {
             match state.slots.get(&own) {
                 Some(Slot::Up(other)) if other.is_usable() => used = Arc::clone(other),
                 // whoever waits for that attempt is told by it
@@ -237,7 +268,7 @@ impl Pool {
                 _ => replaced = state.slots.insert(own, Slot::Up(Arc::clone(peer))),
             }
         }
-        state.slots.insert(target, Slot::Up(Arc::clone(&used)));
+        state.slots.insert(key, Slot::Up(Arc::clone(&used)));
         for old in old.into_iter().chain(replaced.as_ref().and_then(Slot::peer)) {
             state.supersede(old, &used);
         }
@@ -246,7 +277,9 @@ impl Pool {
     }
 
     async fn live(&self, peer: &Arc<Peer>, direct: &[SocketAddr]) {
-        let open = &self.connector.metrics.direction(Direction::Outbound).peers;
+        let metrics = &self.connector.metrics;
+        let _datagrams = peer.flows.read(&peer.connection, metrics.udp().direction(Direction::Outbound));
+        let open = &metrics.direction(Direction::Outbound).peers;
         open.inc();
         tracing::debug!(endpoint = %peer, identity = %peer.identity, "connected");
         let supervised = peer.supervise(&self.connector.membership, direct, Some(IDLE));
@@ -272,16 +305,21 @@ async fn recovered(old: Option<Arc<Peer>>) -> Arc<Peer> {
 }
 
 impl State {
-    /// An attempt to connect to `target` failed; the connection that it was to replace stays, if it stands.
-    fn failed(&mut self, target: Target, old: Option<Arc<Peer>>) {
-        match old.filter(|old| old.is_open()) {
-            Some(old) => drop(self.slots.insert(target, Slot::Up(old))),
-            None => drop(self.slots.remove(&target)),
-        }
-        self.cool(target, Instant::now());
+    /// The peer of `key` that streams may be opened on.
+    fn usable(&self, key: Key) -> Option<&Arc<Peer>> {
+        self.slots.get(&key).and_then(Slot::usable)
     }
 
-    /// Lets `new` take the place of `old`, which ends with its last stream, unless it is another instance's and still looked for.
+    /// An attempt to connect to `key` failed; the connection that it was to replace stays, if it stands.
+    fn failed(&mut self, key: Key, old: Option<Arc<Peer>>) {
+        match old.filter(|old| old.is_open()) {
+            Some(old) => drop(self.slots.insert(key, Slot::Up(old))),
+            None => drop(self.slots.remove(&key)),
+        }
+    }
+
+    /// Lets `new` take the place of `old`, which ends with its last stream, unless it is another instance's and still looked for. Both
+    /// are of one class: the connections of the other one are no duplicates.
     fn supersede(&mut self, old: &Arc<Peer>, new: &Arc<Peer>) {
         if (old.cluster, old.instance) == (new.cluster, new.instance) {
             for slot in self.slots.values_mut() {
@@ -294,38 +332,5 @@ impl State {
         if !left.any(|peer| Arc::ptr_eq(peer, old)) {
             old.supersede();
         }
-    }
-
-    /// Failures while the target cools are of attempts that began before, and say nothing new.
-    fn cool(&mut self, target: Target, now: Instant) {
-        if self.cooling.get(&target).is_some_and(|cooling| now < cooling.until) {
-            return;
-        }
-        if self.cooling.len() >= MAX_COOLING {
-            self.cooling.retain(|_, cooling| now < cooling.until);
-        }
-        let failures = self.cooling.get(&target).map_or(0, |cooling| cooling.failures);
-        let wait = COOL_FIRST.saturating_mul(1 << failures.min(16)).min(COOL_MOST);
-        if self.cooling.len() < MAX_COOLING || failures > 0 {
-            self.cooling.insert(target, Cooling { until: now + wait, failures: failures.saturating_add(1) });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use causeway_model::{ClusterId, WorkloadId};
-
-    #[test]
-    fn failures_at_once_count_as_one() {
-        let (mut state, now) = (State::default(), Instant::now());
-        let target = Target::Endpoint(ClusterId::new(1).unwrap(), WorkloadId(2));
-        for _ in 0..100 {
-            state.cool(target, now);
-        }
-        assert_eq!(state.cooling[&target].until, now + COOL_FIRST);
-        state.cool(target, now + COOL_FIRST);
-        assert_eq!(state.cooling[&target].until, now + COOL_FIRST * 3);
     }
 }

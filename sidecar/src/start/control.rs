@@ -23,6 +23,11 @@ impl Discovered {
         Self { control, subscriptions: Mutex::default() }
     }
 
+    /// The control connections.
+    pub(super) fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Uses `service` from now on.
     pub(super) fn subscribe(&self, service: &ServiceName) -> View {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);

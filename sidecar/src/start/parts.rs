@@ -1,19 +1,27 @@
 //! The parts that carry traffic, put together on the data thread.
 
+use super::Listeners;
+use super::capture::CaptureSockets;
 use super::control::{Discovered, policy};
 use super::data::DataThread;
+use super::succession::Turn;
+use crate::balance::Balances;
 use crate::choose::Chooser;
-use crate::config::{ListenSpec, SidecarConfig};
+use crate::config::SidecarConfig;
+use crate::descriptors::Descriptors;
 use crate::direct::Directs;
+use crate::health::{self, HealthMetrics};
 use crate::inbound::{Callers, Delivery, Inbound};
 use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
 use crate::trust::Trust;
+use crate::udp::{FlowLimits, FlowSource, Flows, Routes};
 use causeway_client::Control;
-use causeway_runtime::{Drain, Metrics, Tasks};
+use causeway_runtime::{Drain, Metrics, Readiness, Tasks};
 use causeway_transport::{Overlay, OverlayEndpoint};
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +35,9 @@ pub(super) struct Parts<'a> {
     pub(super) direct: Vec<SocketAddr>,
     pub(super) drain: Drain,
     pub(super) tasks: &'a Tasks,
+    pub(super) readiness: &'a Readiness,
+    /// Whose turn it is to accept.
+    pub(super) turn: &'a Turn,
 }
 
 impl Parts<'_> {
@@ -34,28 +45,59 @@ impl Parts<'_> {
     pub(super) fn start(
         &self,
         data: &DataThread,
-        listeners: Vec<(ListenSpec, TcpListener)>,
+        (listeners, datagrams): Listeners,
+        capture: CaptureSockets,
         all: &Metrics,
-    ) -> CancellationToken {
+    ) -> anyhow::Result<CancellationToken> {
         let metrics = SidecarMetrics::new();
         all.registry(|registry| metrics.register(registry));
         let discovered = Arc::new(Discovered::new(self.control.clone()));
         let membership = Arc::new(self.membership(&discovered));
         self.tasks.spawn_critical("trust", membership.trust.clone().run(self.tasks.token()));
-        let inbound = self.inbound(&membership, &metrics);
+        let delivery = Delivery::new(self.config);
+        self.check_health(&delivery, all);
+        let descriptors = Descriptors::of_process(self.config.limits.reserved_descriptors);
+        let inbound = self.inbound(&membership, &metrics, delivery, &descriptors);
         self.tasks.spawn_on(data.handle(), "inbound", inbound.accept(self.endpoint.clone()));
         let cut = self.tasks.token().child_token();
-        let outbound = self.outbound(&membership, &metrics, &cut);
+        let outbound = self.outbound(&membership, &metrics, &cut, descriptors);
         for (spec, listener) in listeners {
             let view = discovered.subscribe(&spec.service);
             let name = format!("listen {spec}");
-            self.tasks.spawn_on(
-                data.handle(),
-                name,
-                Arc::clone(&outbound).listen(listener, Route { spec, view }),
-            );
+            let (outbound, turn, end) = (Arc::clone(&outbound), self.turn.clone(), self.tasks.token());
+            let route = Route { service: spec.service, port: spec.port, view };
+            self.tasks.spawn_on(data.handle(), name, async move {
+                match turn.mine(&end).await {
+                    true => outbound.listen(listener, route).await,
+                    false => Ok(()),
+                }
+            });
         }
-        cut
+        for (spec, socket) in datagrams {
+            let view = discovered.subscribe(&spec.service);
+            let name = format!("listen {spec}");
+            let (outbound, turn, end) = (Arc::clone(&outbound), self.turn.clone(), self.tasks.token());
+            let route = Route { service: spec.service, port: spec.port, view };
+            self.tasks.spawn_on(data.handle(), name, async move {
+                if !turn.mine(&end).await {
+                    return Ok(());
+                }
+                let flows = Flows::new(&outbound, FlowSource::port(socket)?, Routes::One(route));
+                flows.run(turn.over()).await;
+                io::Result::Ok(())
+            });
+        }
+        let runtime = (data, self.tasks, self.turn);
+        capture.serve(&self.config.capture, (discovered, outbound), runtime, all)?;
+        Ok(cut)
+    }
+
+    fn check_health(&self, delivery: &Delivery, all: &Metrics) {
+        let metrics = HealthMetrics::default();
+        all.registry(|registry| metrics.register(registry));
+        let control = self.control.clone();
+        let tell = Arc::new(move |service: &_, health| control.report_health(service, health));
+        health::start(self.config, delivery, tell, &metrics, (self.tasks, self.readiness));
     }
 
     fn membership(&self, discovered: &Arc<Discovered>) -> Membership {
@@ -73,7 +115,13 @@ impl Parts<'_> {
         }
     }
 
-    fn inbound(&self, membership: &Arc<Membership>, metrics: &SidecarMetrics) -> Arc<Inbound> {
+    fn inbound(
+        &self,
+        membership: &Arc<Membership>,
+        metrics: &SidecarMetrics,
+        delivery: Delivery,
+        descriptors: &Descriptors,
+    ) -> Arc<Inbound> {
         let limits = self.config.limits.clone();
         let mut transport = self.config.transport.clone();
         transport.max_streams = transport.max_streams.min(limits.max_streams_per_peer);
@@ -81,7 +129,7 @@ impl Parts<'_> {
         Arc::new(Inbound {
             membership: Arc::clone(membership),
             policy: policy(self.control, self.config.services(), self.tasks),
-            delivery: Delivery::new(self.config),
+            delivery,
             transport,
             metrics: metrics.clone(),
             drain: self.drain.clone(),
@@ -89,6 +137,8 @@ impl Parts<'_> {
             peers: permits(),
             callers: Callers::default(),
             streams: permits(),
+            flows: FlowLimits::new(&limits),
+            descriptors: descriptors.clone(),
             limits,
         })
     }
@@ -98,6 +148,7 @@ impl Parts<'_> {
         membership: &Arc<Membership>,
         metrics: &SidecarMetrics,
         cut: &CancellationToken,
+        descriptors: Descriptors,
     ) -> Arc<Outbound> {
         let limits = self.config.limits.clone();
         let connector = Connector {
@@ -113,14 +164,22 @@ impl Parts<'_> {
             locality: self.config.locality().unwrap_or_else(|| self.control.cluster().locality),
             most: limits.endpoints_per_service as usize,
         };
+        let gateways = self.overlay.any_alive();
+        let counts = metrics.balance().clone();
+        let config = self.config.balance.clone();
+        let balances =
+            Arc::new(Balances::new(config, membership.cluster, counts, gateways.clone(), rand::random()));
         Arc::new(Outbound {
-            pool: Pool::new(connector),
+            pool: Pool::new(connector, Arc::clone(&balances)),
             chooser,
+            balances,
             svid: membership.svid.clone(),
             metrics: metrics.clone(),
             drain: self.drain.clone(),
-            gateways: self.overlay.any_alive(),
+            gateways,
+            flows: FlowLimits::new(&limits),
             permits: Arc::new(Semaphore::new(limits.max_connections as usize)),
+            descriptors,
             cut: cut.clone(),
             limits,
         })

@@ -1,6 +1,7 @@
 //! A sidecar that runs, and how it ends: nothing new first, then what is open, then the goodbye.
 
 use super::data::DataThread;
+use super::succession::Turn;
 use crate::config::ListenSpec;
 use causeway_client::Control;
 use causeway_model::{ClusterFacts, SpiffeId, WorkloadId};
@@ -9,11 +10,14 @@ use causeway_transport::OverlayEndpoint;
 use causeway_wire::CloseCode;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long connections may take to say goodbye at the end.
 const CLOSING: Duration = Duration::from_secs(1);
+/// How long a sidecar that stops still takes streams: until then callers everywhere have heard that it drains, and the instance
+/// that takes its place is known.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long tasks may take to end.
 const ENDING: Duration = Duration::from_secs(3);
 
@@ -22,6 +26,7 @@ const ENDING: Duration = Duration::from_secs(3);
 pub struct RunningSidecar {
     pub(super) overlay: SocketAddr,
     pub(super) listen: Vec<(ListenSpec, SocketAddr)>,
+    pub(super) dns: Vec<SocketAddr>,
     pub(super) telemetry: Option<SocketAddr>,
     pub(super) workload: WorkloadId,
     pub(super) cluster: ClusterFacts,
@@ -31,6 +36,9 @@ pub struct RunningSidecar {
     pub(super) control: Control,
     pub(super) endpoint: OverlayEndpoint,
     pub(super) drain: DrainTrigger,
+    /// Whether there are services that others call.
+    pub(super) serves: bool,
+    pub(super) turn: Turn,
     /// Cuts the applications' connections that are left.
     pub(super) cut: CancellationToken,
     pub(super) tasks: Tasks,
@@ -48,6 +56,11 @@ impl RunningSidecar {
     /// The listeners in the order of the configuration, each with the address that it is bound to.
     pub fn listen_addrs(&self) -> &[(ListenSpec, SocketAddr)] {
         &self.listen
+    }
+
+    /// Where questions for names are answered.
+    pub fn dns_addrs(&self) -> &[SocketAddr] {
+        &self.dns
     }
 
     /// The address of the telemetry server, if there is one.
@@ -95,12 +108,20 @@ impl RunningSidecar {
         self.tasks.failure()
     }
 
-    /// Takes no more connections, gives those that are open `grace` to finish, says goodbye and ends. Takes at most `grace` and about
+    /// Resolves when another process has taken the listeners over: it is time to [shut down](Self::shutdown).
+    pub async fn taken_over(&self) {
+        self.turn.over().await;
+    }
+
+    /// Takes no more connections of the application and, once its callers have heard of it, no more streams; gives those that are open `grace` to finish, says goodbye and ends. Takes at most `grace` and about
     /// five seconds.
     pub async fn shutdown(self, grace: Duration) {
         self.readiness.fail("draining", "the sidecar is about to stop");
         self.control.drain();
-        let outcome = self.drain.drain(grace).await;
+        self.drain.begin();
+        let linger = if self.serves { LINGER.min(grace) } else { Duration::ZERO };
+        sleep(linger).await;
+        let outcome = self.drain.drain(grace.saturating_sub(linger)).await;
         if !outcome.finished {
             tracing::warn!(
                 left = outcome.left,

@@ -1,7 +1,12 @@
 //! What the end of one side means on the other.
 
 use super::mesh::{SOON, application, ask, pair, until};
+use crate::access::Access;
 use crate::access::Direction::{Inbound, Outbound};
+use crate::choose::Target;
+use crate::metrics::SidecarMetrics;
+use crate::relay::{Begun, End, Stream, relay};
+use causeway_model::WorkloadId;
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -195,4 +200,44 @@ async fn a_drain_takes_nothing_new_and_lets_the_rest_finish() {
     let (pair, outcome) = timeout(SOON, draining).await.unwrap().unwrap();
     assert!(outcome.finished, "{outcome:?}");
     drop(pair);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_not_heard_of_the_drain_is_served_until_it_closes() {
+    let pair = pair(super::mesh::echo(b"").await).await;
+    pair.server.trigger.begin();
+    assert_eq!(ask(pair.listen, b"one").await.unwrap(), b"one");
+    assert!(pair.server.trigger.drain(SOON).await.finished);
+    let refused = ask(pair.listen, b"two").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionReset);
+    pair.server.ended(Inbound, "draining", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_carries_nothing_is_reset_in_time() {
+    const LIMIT: Duration = Duration::from_millis(400);
+    let (listener, addr) = application().await;
+    let pair = pair(addr).await;
+    let (_client, _server) = connected(&listener, pair.listen).await;
+    let target = Target::Endpoint(pair.cluster.facts.id, WorkloadId(2));
+    let halves = pair.client.pool.up(target).unwrap().connection.open_bi().await.unwrap();
+    let mut stream = Stream::new(halves);
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    let (tcp, _) = listener.accept().await.unwrap();
+    let metrics = SidecarMetrics::new();
+    let access = Access::begin(Outbound, &metrics, pair.client.drain().guard());
+    let busy = async {
+        // what is said in time puts it off
+        for _ in 0..3 {
+            tokio::time::sleep(LIMIT / 2).await;
+            client.write_all(b"x").await.unwrap();
+        }
+        std::time::Instant::now()
+    };
+    let relayed = relay(&tcp, &mut stream, Begun::default(), &access.meter, LIMIT);
+    let (end, last) = timeout(SOON, async { tokio::join!(relayed, busy) }).await.unwrap();
+    assert_eq!((end, end.reason()), (End::Idle, "idle-timeout"));
+    assert!(last.elapsed() + Duration::from_millis(20) >= LIMIT, "{:?}", last.elapsed());
+    drop(tcp);
+    is_reset(&mut client).await;
 }

@@ -28,6 +28,21 @@ async fn a_stream_beyond_the_limit_is_refused_and_the_next_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_connections_are_refused_with_that_reason() {
+    let pair = pair(echo(b"").await).await;
+    assert_eq!(ask(pair.listen, b"one").await.unwrap(), b"one");
+    let full = pair.client.fill_descriptors(true);
+    is_refused(pair.listen).await;
+    pair.client.ended(Outbound, "no-descriptors", 1).await;
+    drop(full);
+    let full = pair.server.fill_descriptors(false);
+    is_refused(pair.listen).await;
+    pair.server.ended(Inbound, "overloaded", 1).await;
+    drop(full);
+    assert_eq!(ask(pair.listen, b"two").await.unwrap(), b"two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_beyond_the_limit_is_refused_and_comes_in_later() {
     let pair = pair(echo(b"").await).await;
     let full = pair.server.fill_peers();

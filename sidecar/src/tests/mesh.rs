@@ -1,14 +1,17 @@
 //! The test's clusters, sidecars, applications, and the forwarder between them.
 
-use crate::access::{Access, Direction};
+use crate::access::Direction;
+use crate::balance::Balances;
 use crate::choose::{Chooser, Target};
-use crate::config::{ListenSpec, SidecarConfig, SidecarOptions};
+use crate::config::{SidecarConfig, SidecarOptions};
+use crate::descriptors::Descriptors;
 use crate::direct::Directs;
 use crate::inbound::{Callers, Delivery, Inbound};
 use crate::membership::{Discovery, Membership};
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
 use crate::trust::Trust;
+use crate::udp::{self, FlowLimits, FlowSource, Flows, Routes};
 use causeway_identity::{
     BundleStore, ClientAuth, ClusterCa, KeyPair, ServerRule, Svid, SvidSource, TrustBundle, client_config,
     server_config,
@@ -57,6 +60,11 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 pub(super) fn service() -> ServiceName {
     "pay.shop".parse().unwrap()
+}
+
+/// What the test's service is offered on.
+fn ports() -> PortSet {
+    PortSet::try_from(vec!["80".parse().unwrap(), "53/udp".parse().unwrap()]).unwrap()
 }
 
 /// What the clusters call an instance in ENDPOINT ids.
@@ -117,7 +125,7 @@ impl Cluster {
         Offer {
             cluster: self.facts.clone(),
             handle: None,
-            ports: PortSet::try_from(vec!["80".parse().unwrap()]).unwrap(),
+            ports: ports(),
             identities: vec![self.id(account)],
             healthy: 1,
             total: 1,
@@ -146,6 +154,8 @@ struct Tables {
     tags: HashMap<u64, WorkloadId>,
     /// Nothing that QUIC says gets through.
     cut: bool,
+    /// Nothing that QUIC says gets into or out of this cluster.
+    away: Option<ClusterId>,
 }
 
 /// Stands for every gateway of every cluster: answers probes and forwards by connection ID.
@@ -174,7 +184,7 @@ impl Forwarder {
                         Some(answer) => (answer.to_vec(), from),
                         None => continue,
                     },
-                    Datagram::Quic => match tables.route(&buffer[..length]) {
+                    Datagram::Quic => match tables.route(&buffer[..length], from) {
                         Some(to) => (buffer[..length].to_vec(), to),
                         None => continue,
                     },
@@ -190,6 +200,11 @@ impl Forwarder {
     /// Drops what QUIC says, or no more; probes are answered all the time.
     pub(super) fn cut(&self, cut: bool) {
         self.tables.lock().unwrap().cut = cut;
+    }
+
+    /// Drops what QUIC says to a cluster, and what it says to others.
+    pub(super) fn cut_off(&self, cluster: Option<&Cluster>) {
+        self.tables.lock().unwrap().away = cluster.map(|cluster| cluster.facts.id);
     }
 
     /// Lets first contact by `handle` reach `instance`.
@@ -219,12 +234,18 @@ impl Tables {
         Some(Answer { scope, state, interval_ms: 0, responder: 1, seq, cookie: [1; 16] }.encode(&key))
     }
 
-    fn route(&self, bytes: &[u8]) -> Option<SocketAddr> {
+    fn route(&self, bytes: &[u8], from: SocketAddr) -> Option<SocketAddr> {
         if self.cut {
             return None;
         }
         let cid: Cid = Header::parse(bytes).ok()?.dcid;
         let cluster = cid.cluster()?;
+        let inside = |away: &ClusterId| {
+            cluster == *away || self.addrs.iter().any(|((of, _), addr)| of == away && *addr == from)
+        };
+        if self.away.as_ref().is_some_and(inside) {
+            return None;
+        }
         let instance = match cid.kind()? {
             CidKind::Workload => self.clusters.get(&cluster)?.open(&cid)?,
             CidKind::Endpoint => *self.tags.get(&cid.tag()?)?,
@@ -297,9 +318,11 @@ pub(super) struct Setup<'a> {
 pub(super) const WINDOW: u32 = 2 << 20;
 
 impl Setup<'_> {
-    fn config(&self) -> SidecarConfig {
-        let serve = self.upstream.map(|addr| format!("serve = \"pay.shop:80={addr}\"\n")).unwrap_or_default();
-        let text = format!("state-dir = \"/nowhere\"\n{serve}[limits]\nconnect-timeout = \"5s\"");
+    /// The application takes connections and datagrams on ports of the same number; `limits` are lines of that table.
+    fn config(&self, limits: &str) -> SidecarConfig {
+        let serve = |addr| format!("serve = [\"pay.shop:80={addr}\", \"pay.shop:53/udp={addr}\"]\n");
+        let serve = self.upstream.map(serve).unwrap_or_default();
+        let text = format!("state-dir = \"/nowhere\"\n{serve}[limits]\nconnect-timeout = \"5s\"\n{limits}");
         SidecarConfig::from_toml(Path::new("test.toml"), &text, SidecarOptions::default()).unwrap()
     }
 
@@ -318,7 +341,12 @@ impl Setup<'_> {
     }
 
     pub(super) async fn start(self) -> Node {
-        let (tasks, config, metrics) = (Tasks::new(), self.config(), SidecarMetrics::new());
+        self.start_with("").await
+    }
+
+    /// A node with `limits`, as lines of that table.
+    pub(super) async fn start_with(self, limits: &str) -> Node {
+        let (tasks, config, metrics) = (Tasks::new(), self.config(limits), SidecarMetrics::new());
         let text = Metrics::new();
         text.registry(|registry| metrics.register(registry));
         let overlay = self.overlay(&tasks).await;
@@ -357,6 +385,8 @@ impl Setup<'_> {
             peers: permits(),
             callers: Callers::default(),
             streams: permits(),
+            flows: FlowLimits::new(&config.limits),
+            descriptors: Descriptors::new(1_000_000, 0),
         });
         let accepting = tokio::spawn(Arc::clone(&inbound).accept(endpoint.clone()));
         let connector = Connector {
@@ -367,16 +397,22 @@ impl Setup<'_> {
             timeout: config.limits.connect_timeout.get(),
             keep_alive: config.transport.keep_alive,
         };
-        let pool = Pool::new(connector);
+        let counts = metrics.balance().clone();
+        let (balance, cluster) = (config.balance.clone(), self.cluster.facts.id);
+        let balances = Arc::new(Balances::new(balance, cluster, counts, overlay.any_alive(), 0.5));
+        let pool = Pool::new(connector, Arc::clone(&balances));
         let outbound = Arc::new(Outbound {
             pool: pool.clone(),
+            balances,
             chooser: Chooser { own: instance, locality: self.cluster.facts.locality.clone(), most: 8 },
             svid,
-            limits: config.limits,
+            limits: config.limits.clone(),
             metrics,
             drain,
             gateways: overlay.any_alive(),
             permits: permits(),
+            flows: FlowLimits::new(&config.limits),
+            descriptors: Descriptors::new(1_000_000, 0),
             cut: tasks.token(),
         });
         let mut alive = overlay.any_alive();
@@ -404,6 +440,12 @@ impl Node {
     /// As if it carried all the inbound streams that it may, while the permit lives.
     pub(super) fn fill_streams(&self) -> OwnedSemaphorePermit {
         fill(&self.inbound.streams)
+    }
+
+    /// As if connections of a direction had taken all descriptors, while what is returned lives.
+    pub(super) fn fill_descriptors(&self, outbound: bool) -> OwnedSemaphorePermit {
+        let of = if outbound { &self.outbound.descriptors } else { &self.inbound.descriptors };
+        of.take_all()
     }
 
     /// As if as many peers were connected to it as may be.
@@ -438,10 +480,26 @@ impl Node {
     pub(super) fn listen(&self) -> SocketAddr {
         let listener = bind_tcp("test", "--listen", "127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
-        let spec = ListenSpec { addr, service: service(), port: 80 };
-        let route = Route { spec, view: self.view.subscribe() };
+        let route = Route { service: service(), port: 80, view: self.view.subscribe() };
         self.tasks.spawn("listen", Arc::clone(&self.outbound).listen(listener, route));
         addr
+    }
+
+    /// A local address whose datagrams go to `port` of the test's service.
+    pub(super) fn listen_udp(&self, port: u16) -> SocketAddr {
+        let socket = udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let route = Route { service: service(), port, view: self.view.subscribe() };
+        let flows = Flows::new(&self.outbound, FlowSource::port(socket).unwrap(), Routes::One(route));
+        self.tasks.spawn("listen udp", flows.run(std::future::pending()));
+        addr
+    }
+
+    /// The metric whose name and labels begin with `line`, 0 if there is none.
+    pub(super) fn metric(&self, line: &str) -> u64 {
+        let text = self.text.encode();
+        let found = text.lines().find_map(|found| found.split_once(line)?.1.rsplit(' ').next()?.parse().ok());
+        found.unwrap_or(0)
     }
 
     /// Tells this sidecar who offers the test's service.
@@ -453,8 +511,7 @@ impl Node {
     pub(super) fn exports_to(&self, clusters: &[&Cluster]) {
         let domains: BTreeSet<TrustDomain> =
             clusters.iter().map(|cluster| cluster.facts.trust_domain.clone()).collect();
-        let ports = PortSet::try_from(vec!["80".parse().unwrap()]).unwrap();
-        let served = BTreeMap::from([(service(), ports)]);
+        let served = BTreeMap::from([(service(), ports())]);
         let exported = BTreeMap::from([(service(), domains)]);
         self.exports.send_replace(Arc::new(InboundPolicy::new(self.own.clone(), served, exported)));
     }
@@ -478,15 +535,30 @@ impl Node {
         assert!(done.is_ok(), "no {line} in {outcomes:#?}");
     }
 
+    /// Waits until its metrics have `line`.
+    pub(super) async fn shows(&self, line: &str) {
+        until(line, || self.text.encode().lines().any(|shown| shown == line)).await;
+    }
+
+    /// What the metrics show.
+    pub(super) fn text(&self) -> String {
+        self.text.encode()
+    }
+
+    /// The value of a metric, 0 if it is not shown.
+    pub(super) fn value(&self, name: &str) -> u64 {
+        let text = self.text();
+        let shown = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        shown.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// The bytes that the tasks of an outbound and of an inbound connection take.
     pub(super) async fn task_sizes(&self, target: Target) -> (usize, usize) {
         let (_listener, addr) = application().await;
         let tcp = TcpStream::connect(addr).await.unwrap();
-        let spec = ListenSpec { addr, service: service(), port: 80 };
-        let route = Route { spec, view: self.view.subscribe() };
-        let access = Access::begin(Direction::Outbound, &SidecarMetrics::new(), self.drain().guard());
-        let permit = Arc::clone(&self.outbound.permits).try_acquire_owned().unwrap();
-        let outbound = Arc::clone(&self.outbound).run(tcp, route, access, permit);
+        let route = Route { service: service(), port: 80, view: self.view.subscribe() };
+        let taken = self.outbound.take(tcp, addr, None).unwrap();
+        let outbound = Arc::clone(&self.outbound).run(taken, route);
         let peer = self.pool.up(target).unwrap();
         let halves = peer.connection.open_bi().await.unwrap();
         let inbound = crate::inbound::serve_stream(&self.inbound, &peer, halves);

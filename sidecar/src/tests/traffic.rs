@@ -33,6 +33,30 @@ async fn bulk_arrives_whole_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_count_for_their_source_and_destination() {
+    let pair = pair(echo(b"").await).await;
+    for _ in 0..2 {
+        assert_eq!(ask(pair.listen, b"hello").await.unwrap(), b"hello");
+    }
+    for (node, direction) in [(&pair.client, "outbound"), (&pair.server, "inbound")] {
+        let of = format!(
+            "direction=\"{direction}\",source=\"spiffe://iad.mesh/ns/shop/sa/web\",destination=\"pay.shop\""
+        );
+        for (name, value) in [
+            ("outcomes_total{OF,reason=\"done\"}", 2),
+            ("connections_total{OF}", 2),
+            ("to_mesh_bytes_total{OF}", 10),
+            ("from_mesh_bytes_total{OF}", 10),
+            ("duration_seconds_count{OF}", 2),
+            ("connect_seconds_count{OF}", 2),
+        ] {
+            let name = name.replace("OF", &of);
+            node.shows(&format!("causeway_sidecar_service_{name} {value}")).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_holds_up_the_writer() {
     let (listener, addr) = application().await;
     let pair = pair(addr).await;

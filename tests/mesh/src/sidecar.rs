@@ -160,6 +160,28 @@ impl Sidecar {
         self.process = self.mesh.process(&name, &self.args);
     }
 
+    /// Starts another process with the same arguments beside this one, which does not end by that.
+    pub fn start_next(&self) -> Process {
+        self.mesh.process(self.process.name(), &self.args)
+    }
+
+    /// Replaces it by another process that takes its listeners over, waits until that has done so, and returns the old one, which
+    /// drains.
+    #[track_caller]
+    pub fn succeed(&mut self) -> Process {
+        let said = "took over; the process before drains";
+        // both say what they say in one log
+        let before = self.process.log().matches(said).count();
+        let next = self.start_next();
+        let old = std::mem::replace(&mut self.process, next);
+        let what = format!("{} takes over", self.process.name());
+        wait_until(SOON, &what, || {
+            self.process.assert_running();
+            self.process.log().matches(said).count() > before
+        });
+        old
+    }
+
     /// Waits until it says that it is ready.
     #[track_caller]
     pub fn wait_ready(&mut self) {

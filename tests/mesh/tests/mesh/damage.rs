@@ -139,7 +139,8 @@ fn a_sidecar_refuses_a_state_directory_that_is_in_use_or_damaged() {
     let serve = format!("payments.shop:80={}", service.addr());
     let again = || {
         let overlay = format!("{}:0", causeway_test_mesh::loopback());
-        mesh.run(&["sidecar", "--state-dir", &state, "--overlay", &overlay, "--serve", &serve])
+        let args = ["--state-dir", &state, "--overlay", &overlay, "--serve", &serve];
+        mesh.run(&[&["sidecar", "--no-handover"], &args[..]].concat())
     };
     again().refused(&[&state, &pay.process.pid().to_string()]);
     pay.process.assert_running();

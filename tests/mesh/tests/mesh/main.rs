@@ -27,6 +27,7 @@ mod secrecy;
 mod spread;
 mod starts;
 mod streams;
+mod succession;
 mod tokens;
 mod traffic;
 mod transit;
