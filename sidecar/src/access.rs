@@ -97,6 +97,13 @@ impl Meter {
             pair.from_mesh.inc_by(count as u64);
         }
     }
+
+    /// The peer has said all that it has, and the application has not.
+    pub(crate) fn heard_all_first(&self) {
+        if let Some(pick) = &self.pick {
+            pick.heard_all_first();
+        }
+    }
 }
 
 /// One connection of an application, from when it is accepted until it ends. Dropping it writes its line.

@@ -19,7 +19,7 @@ use crate::config::BalanceConfig;
 use crate::failure::Failure;
 use crate::peer::Peer;
 use causeway_balance::{Fault, Suspects};
-use causeway_model::{ClusterId, ServiceName};
+use causeway_model::{ClusterId, PortKey, ServiceName};
 use causeway_wire::CloseCode;
 use paths::Paths;
 use rustc_hash::FxHashMap;
@@ -35,7 +35,7 @@ const SUSPECT_ROUND_TRIPS: u32 = 5;
 
 #[derive(Default)]
 struct Lines {
-    by_service: FxHashMap<ServiceName, Vec<(u16, Arc<Line>)>>,
+    by_service: FxHashMap<ServiceName, Vec<(PortKey, Arc<Line>)>>,
     count: usize,
 }
 
@@ -120,7 +120,7 @@ impl Balances {
     }
 
     /// What is known of the endpoints of `port` of `service`.
-    pub(crate) fn line(&self, service: &ServiceName, port: u16) -> Arc<Line> {
+    pub(crate) fn line(&self, service: &ServiceName, port: PortKey) -> Arc<Line> {
         let mut lines = lock(&self.lines);
         let known = lines.by_service.get(service).and_then(|lines| lines.iter().find(|(of, _)| *of == port));
         if let Some((_, line)) = known {

@@ -7,14 +7,14 @@ mod outside;
 mod vips;
 
 pub use outside::Outside;
-pub(crate) use vips::{Families, VipListeners};
+pub(crate) use vips::{Families, SOCKETS_OF_VIPS, VipListeners, VipSockets};
 
 use crate::failure::Failure;
 use crate::names::{LookupError, NameTable};
 use crate::outbound::{Outbound, Route, Taken};
 use crate::udp::Lookup;
 use causeway_capture::original_destination;
-use causeway_model::Vip;
+use causeway_model::{PortKey, Transport, Vip};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -57,7 +57,7 @@ impl Captured {
         if !Vip::contains(original.ip()) {
             return self.outside.carry(&self.outbound, taken, original).await;
         }
-        match route(&self.names, original).await {
+        match route(&self.names, original, Transport::Tcp).await {
             Ok(route) => Arc::clone(&self.outbound).run(taken, route).await,
             Err(failure) => taken.refuse(&failure),
         }
@@ -67,19 +67,19 @@ impl Captured {
 impl Lookup for Captured {
     fn route(&self, to: SocketAddr) -> Pin<Box<dyn Future<Output = Result<Route, Failure>> + Send>> {
         let names = Arc::clone(&self.names);
-        Box::pin(async move { route(&names, to).await })
+        Box::pin(async move { route(&names, to, Transport::Udp).await })
     }
 }
 
 /// Where what was sent to a virtual address goes.
-async fn route(names: &NameTable, to: SocketAddr) -> Result<Route, Failure> {
+async fn route(names: &NameTable, to: SocketAddr, transport: Transport) -> Result<Route, Failure> {
     let nobody = || Failure::VipUnknown { addr: to };
     let vip = Vip::from_ip(to.ip()).ok_or_else(nobody)?;
     let name = names.by_vip(vip).await.map_err(|error| match error {
         LookupError::Unknown => nobody(),
         LookupError::Unavailable(why) => Failure::VipUnavailable { addr: to, why },
     })?;
-    Ok(Route::to(&name, to.port()))
+    Ok(Route::to(&name, PortKey { port: to.port(), transport }))
 }
 
 /// The next connection. What cannot be accepted is logged, and waited for.

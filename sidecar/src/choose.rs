@@ -5,7 +5,7 @@
 //! concern.
 
 use causeway_balance::Tier;
-use causeway_model::{ClusterId, Health, Locality, ServiceHandle, WorkloadId};
+use causeway_model::{ClusterId, Health, Locality, PortKey, ServiceHandle, WorkloadId};
 use causeway_transport::Destination;
 use causeway_wire::cid::rendezvous;
 use causeway_wire::view::{Offer, ServiceView};
@@ -65,7 +65,7 @@ impl Chooser {
     pub(crate) fn candidates<'a>(
         &self,
         view: &'a ServiceView,
-        port: u16,
+        port: PortKey,
         path: impl Fn(ClusterId) -> u8,
     ) -> Vec<Candidate<'a>> {
         let serves = |offer: &&Offer| offer.ports.protocol(port).is_some() && !offer.identities.is_empty();
@@ -87,12 +87,12 @@ impl Chooser {
     }
 
     /// Whether there is any candidate, without making them.
-    pub(crate) fn has_any(view: &ServiceView, port: u16) -> bool {
+    pub(crate) fn has_any(view: &ServiceView, port: PortKey) -> bool {
         view.offers.iter().any(|offer| Self::is_open(offer, port))
     }
 
     /// Whether there is any candidate in `offer`.
-    pub(crate) fn is_open(offer: &Offer, port: u16) -> bool {
+    pub(crate) fn is_open(offer: &Offer, port: PortKey) -> bool {
         let takes = offer.endpoints.iter().any(|endpoint| endpoint.health == Health::Healthy);
         offer.ports.protocol(port).is_some()
             && !offer.identities.is_empty()

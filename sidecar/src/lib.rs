@@ -24,6 +24,7 @@ mod peer;
 mod relay;
 mod start;
 mod trust;
+mod turn;
 mod udp;
 
 pub use captured::Outside;

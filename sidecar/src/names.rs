@@ -3,11 +3,13 @@
 //! Owns which names are in use (from the first question or connection on), that an unknown one is not asked for again and again,
 //! and how many there may be. Answers are `causeway-dns`'s, connections the outbound side's.
 
+mod questions;
 mod table;
+
+pub(crate) use questions::Questions;
 
 use crate::membership::View;
 use causeway_client::VipError;
-use causeway_dns::{NameError, Names, Resolved};
 use causeway_model::{PortSet, Vip, VipName};
 use causeway_wire::view::ServiceView;
 use std::any::Any;
@@ -26,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_PENDING: usize = 256;
 /// A name in use makes its connections ready at most once in so long.
 const WARM_EVERY: Duration = Duration::from_secs(5);
-/// How often it is seen whether a name in use has got other ports.
+/// How often the follower is told of the names in use.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many names may wait for their connections to be made ready.
 pub(crate) const WARM_QUEUE: usize = 64;
@@ -75,17 +77,6 @@ impl Name {
         Some(ports).filter(|ports| !ports.is_empty())
     }
 
-    /// Whether it has other ports than when they were last asked for.
-    fn has_changed_ports(self: &Arc<Self>) -> bool {
-        let view = self.view.borrow().clone();
-        let known = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*known, view) {
-            (Some((of, ports)), Some(view)) => !Arc::ptr_eq(of, &view) && offered(&view) != *ports,
-            (None, Some(_)) => true,
-            _ => false,
-        }
-    }
-
     /// Whether its connections should be made ready: not while that was done a moment ago.
     fn begins_warming(&self, now: Instant) -> bool {
         let mut warmed = self.warmed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,10 +98,10 @@ impl fmt::Debug for Name {
 fn offered(view: &ServiceView) -> PortSet {
     let mut ports = std::collections::BTreeMap::new();
     for port in view.offers.iter().flat_map(|offer| offer.ports.iter()) {
-        ports.entry(port.port).or_insert(port);
+        ports.entry(port.key()).or_insert(port);
     }
     let list: Vec<_> = ports.into_values().take(PortSet::MAX).collect();
-    // each number is there once
+    // each key is there once
     PortSet::try_from(list).unwrap_or_default()
 }
 
@@ -138,7 +129,7 @@ pub(crate) struct NameTable {
 
 /// Who follows which names are in use.
 pub(crate) trait Follow: Send + Sync + 'static {
-    /// `name` is in use, or what is known of it changed.
+    /// `name` is in use. Called again and again.
     fn follow(&self, name: &Arc<Name>);
     /// It is not in use any more.
     fn forget(&self, name: &VipName);
@@ -164,8 +155,13 @@ impl NameTable {
         if let Some(name) = self.table().by_vip(vip) {
             return Ok(name);
         }
-        let name = self.directory.name_of(vip).await.map_err(lookup_error)?;
+        let name = self.name_of(vip).await?;
         self.find(name).await
+    }
+
+    /// The name that a virtual address was given to, which that does not bring into use.
+    async fn name_of(&self, vip: Vip) -> Result<VipName, LookupError> {
+        self.directory.name_of(vip).await.map_err(lookup_error)
     }
 
     /// The name in use, which it is from now on.
@@ -174,19 +170,25 @@ impl NameTable {
     /// There is no such service, or nobody can say now whether there is.
     pub(crate) async fn find(&self, name: VipName) -> Result<Arc<Name>, LookupError> {
         let now = Instant::now();
-        {
+        let known = {
             let table = self.table();
-            if let Some(known) = table.by_name(&name) {
-                return Ok(known);
-            }
-            if table.is_unknown(&name, now) {
+            let known = table.by_name(&name);
+            if known.is_none() && table.is_unknown(&name, now) {
                 return Err(LookupError::Unknown);
             }
+            known
+        };
+        if let Some(known) = known {
+            // of one that was remembered nothing may be known yet
+            said(&mut known.view.clone(), &name, now + PATIENCE).await?;
+            return Ok(known);
         }
-        let _permit = self.pending.try_acquire().map_err(|_| {
+        let deadline = now + PATIENCE;
+        // an application that asks for all of its names at its start waits a moment, and is not told that there are none
+        let _permit = timeout_at(deadline, self.pending.acquire()).await.map_err(|_| {
             LookupError::Unavailable(format!("{MAX_PENDING} other names are being looked up"))
         })?;
-        let found = self.look_up(&name, now + PATIENCE).await;
+        let found = self.look_up(&name, deadline).await;
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let (found, given_up) = match found {
             Ok(found) => table.add(found),
@@ -206,33 +208,44 @@ impl NameTable {
         Ok(found)
     }
 
+    /// Uses names that were asked for before this start: applications may still know their virtual addresses. Of too many those that
+    /// were learned first are left out.
+    pub(crate) fn restore(&self, remembered: Vec<(VipName, Vip)>) {
+        let most = self.table().most();
+        let fewer = remembered.len().saturating_sub(most);
+        for (name, vip) in remembered.into_iter().skip(fewer) {
+            let Subscribed { view, guard } = self.directory.subscribe(&name);
+            let name =
+                Name { name, vip, view, ports: Mutex::default(), warmed: Mutex::default(), _guard: guard };
+            let (name, _) = self.table.write().unwrap_or_else(PoisonError::into_inner).add(name);
+            if let Some(follow) = self.follow.get() {
+                follow.follow(&name);
+            }
+        }
+    }
+
     /// Tells `follow` of the names in use from now on. Only the first one is told.
     pub(crate) fn set_follow(&self, follow: Arc<dyn Follow>) {
         let _ = self.follow.set(follow);
     }
 
-    /// Tells the follower what changed at the names in use, until `stop`.
+    /// Tells the follower of the names in use again and again, until `stop`: their ports change, and what could not be had may be free.
     pub(crate) async fn keep_following(self: Arc<Self>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
             }
-            let changed = self.table().all().filter(Name::has_changed_ports).collect::<Vec<_>>();
+            let all = self.table().all().collect::<Vec<_>>();
             if let Some(follow) = self.follow.get() {
-                changed.iter().for_each(|name| follow.follow(name));
+                all.iter().for_each(|name| follow.follow(name));
             }
         }
     }
 
     async fn look_up(&self, name: &VipName, deadline: Instant) -> Result<Name, LookupError> {
         let Subscribed { mut view, guard } = self.directory.subscribe(name);
-        // what is there at the deadline counts, and what comes later is asked for again
-        let _ = timeout_at(deadline, view.wait_for(Option::is_some)).await;
-        let offers = view.borrow().as_deref().map(offered);
-        let offers = offers.ok_or_else(|| {
-            LookupError::Unavailable(format!("no gateway has said anything of {} yet", name.service))
-        })?;
+        let offers = said(&mut view, name, deadline).await?;
         if offers.is_empty() {
             return Err(LookupError::Unknown);
         }
@@ -256,6 +269,16 @@ impl NameTable {
     }
 }
 
+/// The ports of all offers, once a gateway has said what they are. What is there at the deadline counts, and what comes later is asked
+/// for again.
+async fn said(view: &mut View, name: &VipName, deadline: Instant) -> Result<PortSet, LookupError> {
+    let _ = timeout_at(deadline, view.wait_for(Option::is_some)).await;
+    let ports = view.borrow().as_deref().map(offered);
+    ports.ok_or_else(|| {
+        LookupError::Unavailable(format!("no gateway has said anything of {} yet", name.service))
+    })
+}
+
 fn lookup_error(error: VipError) -> LookupError {
     match error {
         VipError::Unknown { .. } => LookupError::Unknown,
@@ -263,33 +286,5 @@ fn lookup_error(error: VipError) -> LookupError {
     }
 }
 
-/// The names as the DNS server asks for them.
-#[derive(Clone)]
-pub(crate) struct Questions(pub(crate) Arc<NameTable>);
-
-impl Names for Questions {
-    fn known(&self, name: &VipName) -> Option<Resolved> {
-        let known = self.0.table().by_name(name)?;
-        let ports = known.ports()?;
-        self.0.warm(&known);
-        Some(Resolved { vip: known.vip, ports })
-    }
-
-    fn name_of(&self, vip: Vip) -> Option<VipName> {
-        self.0.table().by_vip(vip).map(|name| name.name.clone())
-    }
-
-    fn resolve(&self, name: VipName) -> Answer<Result<Resolved, NameError>> {
-        let names = Arc::clone(&self.0);
-        Box::pin(async move {
-            let found = names.find(name).await.map_err(|error| match error {
-                LookupError::Unknown => NameError::Unknown,
-                LookupError::Unavailable(why) => NameError::Unavailable(why),
-            })?;
-            names.warm(&found);
-            // a service in use that nobody offers any more is gone
-            let ports = found.ports().ok_or(NameError::Unknown)?;
-            Ok(Resolved { vip: found.vip, ports })
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use crate::names::Name;
 use crate::relay::{Begun, relay, reset_tcp};
 use crate::udp::FlowLimits;
 use causeway_identity::SvidSource;
-use causeway_model::ServiceName;
+use causeway_model::{PortKey, ServiceName};
 use causeway_runtime::Drain;
 use open::{Opened, Said, TcpOpening};
 use socket2::SockRef;
@@ -93,13 +93,13 @@ pub(crate) struct Route {
     /// The service.
     pub(crate) service: ServiceName,
     /// The port of the service.
-    pub(crate) port: u16,
+    pub(crate) port: PortKey,
     pub(crate) view: View,
 }
 
 impl Route {
     /// To `port` of `name`.
-    pub(crate) fn to(name: &Name, port: u16) -> Self {
+    pub(crate) fn to(name: &Name, port: PortKey) -> Self {
         Self { service: name.name.service.clone(), port, view: name.view.clone() }
     }
 }
@@ -146,7 +146,7 @@ impl Outbound {
         let mut access = Access::begin(Direction::Outbound, &self.metrics, self.drain.guard());
         access.src = Some(self.svid.current().id().clone());
         access.src_addr = Some(from);
-        access.service = route.map(|route| (route.service.clone(), route.port));
+        access.service = route.map(|route| (route.service.clone(), route.port.port));
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let failure = Failure::Overloaded { limit: self.limits.max_connections };
             access.failed(failure.reason(), &failure);
@@ -166,7 +166,7 @@ impl Outbound {
     /// One connection with all that it holds.
     pub(crate) async fn run(self: Arc<Self>, taken: Taken, route: Route) {
         let Taken { tcp, mut access, permit } = taken;
-        access.service = Some((route.service.clone(), route.port));
+        access.service = Some((route.service.clone(), route.port.port));
         tokio::select! {
             () = self.cut.cancelled() => reset_tcp(&tcp),
             () = self.carry(&tcp, route, &mut access) => {}

@@ -147,6 +147,9 @@ async fn both(tcp: &TcpStream, stream: &mut Stream, begun: Begun, meter: &Meter)
                 end?;
                 down_done = true;
                 heard_all.store(true, Relaxed);
+                if !up_done {
+                    meter.heard_all_first();
+                }
             }
             // a read that has ended, or that waits until the peer has room, does not tell a reset
             _ = tcp.ready(Interest::ERROR) => return Err(End::TcpReset),

@@ -6,6 +6,8 @@
 mod capture;
 mod control;
 mod data;
+mod directory;
+mod dns;
 mod parts;
 mod running;
 mod sockets;
@@ -16,6 +18,7 @@ pub use running::RunningSidecar;
 use crate::config::{ListenSpec, SidecarConfig};
 use crate::direct::own_addresses;
 use crate::health;
+use crate::turn::Turn;
 use crate::udp;
 use anyhow::Context;
 use capture::CaptureSockets;
@@ -37,7 +40,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
-use succession::{Succession, Turn};
+use succession::Succession;
 use tokio_util::sync::CancellationToken;
 
 /// Starts sidecars.
@@ -96,10 +99,11 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
     let mut sockets = Sockets::open(&config).await?;
     let turn = Turn::new(!sockets.is_successor());
     let (listeners, listen) = bind(&config, &mut sockets)?;
-    let capture = CaptureSockets::open(&config.capture, &mut sockets)?;
+    let mut capture = CaptureSockets::open(&config.capture, &mut sockets)?;
     let dns = capture.dns_addrs();
     let telemetry = telemetry(&config, &metrics, &readiness, (&tasks, &mut sockets, &turn))?;
     let data = DataThread::start().context("cannot start the data thread")?;
+    capture.answer(&config.capture, (&data, &tasks, &turn), &metrics)?;
     let overlay = overlay(&config, &data, sockets.is_successor()).await?;
     metrics.registry(|registry| overlay.metrics().register(registry));
     let token = join_token(&config)?;

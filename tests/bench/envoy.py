@@ -1,6 +1,6 @@
-"""Envoy as sidecar, gateway, gateway, sidecar: TCP proxies with mutual TLS on each of the three hops between them.
+"""Envoy as sidecar, gateway, gateway, sidecar, and as sidecar, sidecar: TCP proxies with mutual TLS on each hop between them.
 
-Owns the virtual environment that the binary comes from, the certificates and the four static configurations. Each service has
+Owns the virtual environment that the binary comes from, the certificates and the static configurations. Each service has
 a port of its own on each hop, which spares Envoy any inspection of the first bytes.
 """
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path as File
 
 import backends
-from paths import PROXIES, Path
+from paths import PROXIES, SAME_CLUSTER, SAME_SUFFIX, Path
 from processes import BenchError, require_free
 
 HERE = File(__file__).resolve().parent
@@ -29,11 +29,12 @@ ADDRESS = {
     "gateway-iad": "127.0.31.1",
     "gateway-phx": "127.0.32.1",
     "sidecar-phx": "127.0.32.10",
+    "sidecar-iad-1": "127.0.31.11",
 }
-# Per service the port on each process, in the order of PROXIES, and at last the server's.
+# Per service the port that clients connect to, that of every process behind the first, and the server's.
 PORTS = {
-    "web": (18081, 18443, 18443, 18443, backends.WEB_PORT),
-    "iperf": (15281, 15443, 15443, 15443, backends.IPERF_PORT),
+    "web": (18081, 18443, backends.WEB_PORT),
+    "iperf": (15281, 15443, backends.IPERF_PORT),
 }
 
 
@@ -67,40 +68,54 @@ def _run(argv, what):
 
 
 class Envoy(Path):
-    """One turn of Envoy."""
+    """One turn of Envoy between two clusters."""
 
     name = "envoy"
+    chain = PROXIES
     web = (ADDRESS["sidecar-iad"], PORTS["web"][0])
     iperf = (ADDRESS["sidecar-iad"], PORTS["iperf"][0])
 
     def __init__(self, workdir, binary, tls):
         super().__init__()
-        self.workdir = File(workdir)
+        self.workdir = File(workdir) / self.name
+        self.workdir.mkdir(exist_ok=True)
         self.binary = binary
         self.tls = tls
 
     def up(self):
-        require_free({(ADDRESS[p], PORTS[s][i]) for s in PORTS for i, p in enumerate(PROXIES)})
-        _certificates(self.workdir)
+        require_free({(ADDRESS[p], _port(ports, i)) for ports in PORTS.values() for i, p in enumerate(self.chain)})
+        _certificates(self.workdir, self.chain)
         # From the server's end, so that no proxy starts with an upstream that refuses.
-        for place in reversed(range(len(PROXIES))):
-            name = PROXIES[place]
+        for place in reversed(range(len(self.chain))):
+            name = self.chain[place]
             config = self.workdir / f"{name}.json"
-            config.write_text(json.dumps(_bootstrap(place, self.workdir, self.tls), indent=1))
+            config.write_text(json.dumps(_bootstrap(self.chain, place, self.workdir, self.tls), indent=1))
             argv = [self.binary, "-c", config, "--concurrency", CONCURRENCY, "--disable-hot-restart", "--log-level", "warn"]
             self.start(name, argv, self.workdir)
         self.await_answer()
         return self
 
 
-def _certificates(workdir):
+class EnvoySame(Envoy):
+    """One turn of Envoy within a cluster: two of them, one hop of mutual TLS."""
+
+    name = f"envoy{SAME_SUFFIX}"
+    chain = SAME_CLUSTER
+
+
+def _port(ports, place):
+    """The port of the process at `place` of a path."""
+    return ports[0] if place == 0 else ports[1]
+
+
+def _certificates(workdir, chain):
     """A CA and one P-256 leaf with a SPIFFE ID for each process; openssl's command line, since Python has no issuer."""
     if (workdir / "ca.pem").exists():
         return
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     ca = ["-keyout", workdir / "ca.key", "-out", workdir / "ca.pem", "-subj", "/CN=bench CA", "-days", "2"]
     _run(["openssl", "req", "-x509", *new_key, *ca], "openssl req (CA)")
-    for name in PROXIES:
+    for name in chain:
         request = ["-keyout", workdir / f"{name}.key", "-out", workdir / f"{name}.csr", "-subj", f"/CN={name}"]
         _run(["openssl", "req", *new_key, *request, "-addext", f"subjectAltName=URI:{_spiffe(name)}"], "openssl req")
         signed = ["-in", workdir / f"{name}.csr", "-out", workdir / f"{name}.pem", "-days", "2", "-copy_extensions", "copyall"]
@@ -112,18 +127,18 @@ def _spiffe(name):
     return f"spiffe://{TRUST_DOMAIN}/ns/bench/sa/{name}"
 
 
-def _bootstrap(place, workdir, version):
-    """The static configuration of the process at `place` in PROXIES."""
-    own, last = PROXIES[place], place + 1 == len(PROXIES)
-    upstream = None if last else PROXIES[place + 1]
-    downstream = PROXIES[place - 1] if place else None
+def _bootstrap(chain, place, workdir, version):
+    """The static configuration of the process at `place` in `chain`."""
+    own, last = chain[place], place + 1 == len(chain)
+    upstream = None if last else chain[place + 1]
+    downstream = chain[place - 1] if place else None
     host = backends.HOST if last else ADDRESS[upstream]
     listeners, clusters = [], []
     for service, ports in PORTS.items():
         accepting = _tls(workdir, own, downstream, "Downstream", version)
         dialling = _tls(workdir, own, upstream, "Upstream", version)
-        listeners.append(_listener(service, ADDRESS[own], ports[place], accepting))
-        clusters.append(_cluster(service, host, ports[place + 1], dialling))
+        listeners.append(_listener(service, ADDRESS[own], _port(ports, place), accepting))
+        clusters.append(_cluster(service, host, ports[2] if last else ports[1], dialling))
     return {"static_resources": {"listeners": listeners, "clusters": clusters}}
 
 

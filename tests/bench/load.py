@@ -178,5 +178,7 @@ def _per(key, spent, units):
     proxies = [cpu for name, cpu in each.items() if name != "ends"]
     if proxies:
         each["proxies"] = sum(proxies)
-        each["gateway"] = sum(each[name] for name in GATEWAYS) / len(GATEWAYS)
+    gateways = [each[name] for name in GATEWAYS if name in each]
+    if gateways:
+        each["gateway"] = sum(gateways) / len(gateways)
     return {f"{key}.{name}": cpu for name, cpu in each.items()}

@@ -1,4 +1,5 @@
-"""Causeway over its four-process path: sidecar and gateway in `iad`, gateway and sidecar in `phx`.
+"""Causeway over its four-process path, sidecar and gateway in `iad`, gateway and sidecar in `phx`; and within `iad`, from sidecar to
+sidecar.
 
 The only module that knows Causeway's command line. Everything else sees a `Path`.
 """
@@ -11,7 +12,7 @@ import urllib.request
 from pathlib import Path as File
 
 import backends
-from paths import Path
+from paths import SAME_CLUSTER, SAME_SUFFIX, Path
 from processes import BenchError, listening, require_free
 
 WEB = "web.bench:80"
@@ -45,6 +46,8 @@ def sidecar_name(cluster, number=0):
 class Mesh(Path):
     """Two linked clusters of one gateway each, with datagrams of `size` bytes; sidecars are added by name."""
 
+    clusters = (IAD, PHX)
+
     def __init__(self, workdir, binary, size):
         super().__init__()
         self.name = f"causeway-{size}"
@@ -55,15 +58,16 @@ class Mesh(Path):
         self.env = {"CAUSEWAY_CONTEXT_DIR": str(self.workdir / "contexts")}
 
     def start_clusters(self):
-        """Both gateways, ready, and linked."""
-        require_free({(c.gateway, p) for c in (IAD, PHX) for p in (ADMIN_PORT, GATEWAY_TELEMETRY)})
-        for cluster in (IAD, PHX):
+        """The gateways, ready, and linked."""
+        require_free({(c.gateway, p) for c in self.clusters for p in (ADMIN_PORT, GATEWAY_TELEMETRY)})
+        for cluster in self.clusters:
             self._start_gateway(cluster)
-        for cluster in (IAD, PHX):
+        for cluster in self.clusters:
             url = f"http://{cluster.gateway}:{GATEWAY_TELEMETRY}/ready"
             self.wait_until(lambda url=url: _ok(url), f"gateway-{cluster.name}: {url}", READY_SECONDS)
-        invitation = self.operate("link", "invite", "--context", IAD.name)
-        self.operate("link", "accept", "--context", PHX.name, invitation)
+        if len(self.clusters) > 1:
+            invitation = self.operate("link", "invite", "--context", IAD.name)
+            self.operate("link", "accept", "--context", PHX.name, invitation)
 
     def _start_gateway(self, cluster):
         name, at = f"gateway-{cluster.name}", cluster.gateway
@@ -81,8 +85,9 @@ class Mesh(Path):
         wanted = wanted or ["--account", "client", "--namespace", "bench"]
         return self.operate("token", "create", "--context", cluster.name, "--role", "workload", *wanted)
 
-    def start_sidecar(self, cluster, token, number=0, serve=(), listen=()):
-        """A sidecar with `serve` (SERVICE=ADDR) and `listen` (ADDR=SERVICE)."""
+    def start_sidecar(self, cluster, token, number=0, serve=(), listen=(), names=None, before=()):
+        """A sidecar with `serve` (SERVICE=ADDR) and `listen` (ADDR=SERVICE), or that answers questions for names at `names`; `before`
+        stands before its command, such as `taskset -c 0`."""
         name, at = sidecar_name(cluster, number), cluster.sidecar(number)
         argv = [
             *("sidecar", "--config", self._config(name), "--log", LOG),
@@ -90,8 +95,9 @@ class Mesh(Path):
             *("--overlay", f"{at}:0", "--telemetry", f"{at}:{SIDECAR_TELEMETRY}"),
             *(arg for what in serve for arg in ("--serve", what)),
             *(arg for what in listen for arg in ("--listen", what)),
+            *(("--capture", "redirect", "--dns-listen", names) if names else ()),
         ]
-        self.start(name, [self.binary, *argv], self.workdir, self.env)
+        self.start(name, [*before, self.binary, *argv], self.workdir, self.env)
         return name
 
     def export(self, cluster, service):
@@ -113,7 +119,9 @@ class Mesh(Path):
     def _config(self, name):
         """A configuration with what has no flag; the same datagram size at gateways and sidecars."""
         file = self.workdir / f"{name}.toml"
-        file.write_text(f"[transport]\ndatagram-size = {self.size}\n")
+        # capturing datagrams would take a privilege, and nothing here captures any
+        capture = "capture-udp = false\n" if name.startswith("sidecar") else ""
+        file.write_text(f"{capture}[transport]\ndatagram-size = {self.size}\n")
         return file
 
 
@@ -126,14 +134,56 @@ class Causeway(Mesh):
     def up(self):
         require_free({self.web, self.iperf})
         self.start_clusters()
-        serve = [f"{WEB}={backends.HOST}:{backends.WEB_PORT}", f"{IPERF}={backends.HOST}:{backends.IPERF_PORT}"]
-        self.start_sidecar(PHX, self.token(PHX, WEB, IPERF), serve=serve)
-        for service in (WEB, IPERF):
-            self.export(PHX, service)
+        self.start_server()
         listen = [f"{self.web[0]}:{self.web[1]}={WEB}", f"{self.iperf[0]}:{self.iperf[1]}={IPERF}"]
         self.start_sidecar(IAD, self.token(IAD), listen=listen)
         self.await_answer(READY_SECONDS)
         return self
+
+    def start_server(self):
+        """The sidecar of the services."""
+        self.serve(PHX)
+        for service in (WEB, IPERF):
+            self.export(PHX, service)
+
+    def serve(self, cluster, number=0):
+        serve = [f"{WEB}={backends.HOST}:{backends.WEB_PORT}", f"{IPERF}={backends.HOST}:{backends.IPERF_PORT}"]
+        self.start_sidecar(cluster, self.token(cluster, WEB, IPERF), number, serve=serve)
+
+
+class CausewaySame(Causeway):
+    """The contestant within a cluster: both sidecars in iad, whose gateway keeps the registry and is no part of the path."""
+
+    clusters = (IAD,)
+    # What still goes by the gateway is the control connections.
+    DIRECT_SHARE = 0.99
+
+    def __init__(self, workdir, binary, size):
+        super().__init__(workdir, binary, size)
+        self.name += SAME_SUFFIX
+
+    def up(self):
+        super().up()
+        what = f"{self.name}: both sidecars reach each other without the gateway"
+        self.wait_until(lambda: all(m["direct_alive"] for m in self._overlays().values()), what, READY_SECONDS)
+        self.before = self._overlays()
+        return self
+
+    def start_server(self):
+        self.serve(IAD, 1)
+
+    def checked(self):
+        """The share of datagrams that went straight to the other sidecar since `up`, of each; an error if it is not nearly all."""
+        shares = {}
+        for name, after in self._overlays().items():
+            sent, direct = (after[k] - self.before[name][k] for k in ("sent_datagrams_total", "direct_datagrams_total"))
+            shares[f"direct_share.{name}"] = share = direct / sent if sent else 0.0
+            if share < self.DIRECT_SHARE:
+                raise BenchError(f"{self.name}: {name} sent {direct:.0f} of {sent:.0f} datagrams to the other one, the rest to the gateway")
+        return shares
+
+    def _overlays(self):
+        return {sidecar_name(IAD, n): overlay_metrics(IAD.sidecar(n)) for n in range(len(SAME_CLUSTER))}
 
 
 class ManyConnections(Mesh):
@@ -188,6 +238,15 @@ def measure_connections(workdir, binary, size):
             "connections.per_connection_kib.client": sum(clients) / len(clients),
             "connections.per_connection_kib.server": sum(servers) / len(servers),
         }
+
+
+def overlay_metrics(at):
+    """The metrics of the overlay socket of the sidecar at `at`, without their prefix."""
+    with urllib.request.urlopen(f"http://{at}:{SIDECAR_TELEMETRY}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    prefix = "causeway_overlay_"
+    found = (line.removeprefix(prefix).split() for line in lines if line.startswith(prefix))
+    return {fields[0]: float(fields[1]) for fields in found}
 
 
 def version(binary):

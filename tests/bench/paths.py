@@ -3,10 +3,15 @@
 import backends
 from processes import Fleet
 
-# The four processes of every mesh, in the order of a request.
+# The four processes between two clusters, in the order of a request.
 PROXIES = ("sidecar-iad", "gateway-iad", "gateway-phx", "sidecar-phx")
 GATEWAYS = ("gateway-iad", "gateway-phx")
 SIDECARS = ("sidecar-iad", "sidecar-phx")
+# Within one cluster: nothing between the two sidecars. Causeway has a gateway beside them, which is no part of the path.
+SAME_CLUSTER = ("sidecar-iad", "sidecar-iad-1")
+# The two kinds of path, and what a contestant's name ends in on the second.
+CROSS, SAME = KINDS = ("cross", "same")
+SAME_SUFFIX = f"-{SAME}"
 
 
 class Path(Fleet):
@@ -18,6 +23,10 @@ class Path(Fleet):
 
     def up(self):
         raise NotImplementedError
+
+    def checked(self):
+        """What only the end of a turn tells: further figures; an error if the traffic did not go the way that it should."""
+        return {}
 
     def await_answer(self, deadline=30.0):
         self.wait_until(lambda: backends.answers(*self.web), f"{self.name}: a request through {self.web}", deadline)

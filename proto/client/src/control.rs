@@ -122,6 +122,12 @@ impl Control {
         self.picture.vips.vip(name)
     }
 
+    /// The names whose virtual addresses are remembered, from this start or an earlier one; what was learned last last. Neither waits
+    /// nor asks.
+    pub fn known_vips(&self) -> Vec<(VipName, Vip)> {
+        self.picture.vips.known()
+    }
+
     /// The name that `vip` was given to: from memory, or from a gateway, within 2 s. Call it on a tokio runtime.
     ///
     /// # Errors

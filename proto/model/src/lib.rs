@@ -21,6 +21,6 @@ pub use id::{ClusterId, Epoch, NodeId, Revision, ServiceHandle, WorkloadId};
 pub use locality::Locality;
 pub use name::{ClusterName, Label, ServiceName};
 pub use revocation::{Revocation, RevokedSubject, trust_len};
-pub use service::{Health, PortSet, Protocol, ServicePort};
+pub use service::{Health, PortKey, PortSet, Protocol, ServicePort, Transport};
 pub use spiffe::{SpiffeId, SpiffeRole, TrustDomain};
 pub use vip::{Vip, VipName};

@@ -1,7 +1,7 @@
 //! The inbound decision of a sidecar: may this peer open a stream for this service?
 
 use crate::ExportSet;
-use causeway_model::{PortSet, ServiceName, SpiffeId, SpiffeRole, TrustDomain};
+use causeway_model::{PortKey, PortSet, ServiceName, SpiffeId, SpiffeRole, TrustDomain};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,7 @@ pub enum RefuseReason {
         /// What was asked for.
         service: ServiceName,
         /// The port that was asked for.
-        port: u16,
+        port: PortKey,
     },
 }
 
@@ -101,7 +101,7 @@ impl InboundPolicy {
     ///
     /// A peer of another trust domain learns nothing of a service that is not exported to it: not its ports, nor whether it is
     /// served here.
-    pub fn decide(&self, peer: &SpiffeId, service: &ServiceName, port: u16) -> Decision {
+    pub fn decide(&self, peer: &SpiffeId, service: &ServiceName, port: PortKey) -> Decision {
         if !matches!(peer.role(), SpiffeRole::Workload { .. }) {
             return Decision::Refuse(RefuseReason::NotAWorkload { peer: peer.clone() });
         }
@@ -172,7 +172,7 @@ mod tests {
         ];
         for (domain, path, name, port, expected) in rows {
             let peer: SpiffeId = format!("{domain}{path}").parse().unwrap();
-            let got = match policy().decide(&peer, &service(name), port) {
+            let got = match policy().decide(&peer, &service(name), PortKey::tcp(port)) {
                 Decision::Allow => "allow",
                 Decision::Refuse(reason) => reason.reason(),
             };
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn messages_name_what_was_asked_for_and_survive_a_round_trip() {
         let peer: SpiffeId = "spiffe://phx.mesh/ns/shop/sa/web".parse().unwrap();
-        let Decision::Refuse(reason) = policy().decide(&peer, &service("db.shop"), 5432) else {
+        let Decision::Refuse(reason) = policy().decide(&peer, &service("db.shop"), PortKey::udp(5432)) else {
             panic!("allowed");
         };
         let text = reason.to_string();
@@ -196,7 +196,7 @@ mod tests {
     fn an_empty_policy_refuses_everything() {
         let policy = InboundPolicy::new("iad.mesh".parse().unwrap(), BTreeMap::new(), BTreeMap::new());
         let peer: SpiffeId = "spiffe://iad.mesh/ns/shop/sa/web".parse().unwrap();
-        assert!(!policy.decide(&peer, &service("pay.shop"), 80).is_allowed());
+        assert!(!policy.decide(&peer, &service("pay.shop"), PortKey::tcp(80)).is_allowed());
     }
 
     const DOMAINS: [&str; 3] = ["iad.mesh", "phx.mesh", "lhr.mesh"];
@@ -237,7 +237,7 @@ mod tests {
                 .collect();
             let policy = InboundPolicy::new(DOMAINS[0].parse().unwrap(), by_service, exported);
             let id: SpiffeId = format!("spiffe://{}{}", DOMAINS[peer.0], PATHS[peer.1]).parse().unwrap();
-            let allowed = policy.decide(&id, &name(ask.0), ask.1).is_allowed();
+            let allowed = policy.decide(&id, &name(ask.0), PortKey::tcp(ask.1)).is_allowed();
             prop_assert_eq!(allowed, reference(&served, &exports, peer, ask));
         }
     }

@@ -14,6 +14,7 @@ mod socket;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use crate::metrics::OverlayMetrics;
 use crate::settings::TransportSettings;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 use table::Table;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use watched::Watched;
 
 pub use bind::BufferSizes;
 
@@ -106,7 +108,7 @@ struct Attached {
 }
 
 struct Inner {
-    io: tokio::net::UdpSocket,
+    io: Watched,
     state: UdpSocketState,
     local: SocketAddr,
     buffers: BufferSizes,
@@ -153,7 +155,7 @@ impl Overlay {
         let local = socket.local_addr()?;
         let datagram = usize::from(settings.bounded().datagram_size);
         let inner = Inner {
-            io: tokio::net::UdpSocket::from_std(socket)?,
+            io: Watched::new(socket)?,
             state,
             local,
             buffers,

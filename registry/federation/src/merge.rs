@@ -150,7 +150,7 @@ pub fn merge_offers(
 }
 
 fn check_ports(defined_by: ClusterId, definition: &PortSet, offered: &PortSet) -> Result<(), Why> {
-    definition.iter().try_for_each(|wanted| match offered.protocol(wanted.port) {
+    definition.iter().try_for_each(|wanted| match offered.protocol(wanted.key()) {
         Some(found) if found == wanted.protocol => Ok(()),
         Some(found) => {
             Err(Why::OtherProtocol { port: wanted.port, expected: wanted.protocol, found, defined_by })

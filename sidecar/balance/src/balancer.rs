@@ -102,7 +102,7 @@ impl<K: Copy + Ord> Balancer<K> {
     /// The endpoint took the connection, after `took`.
     pub fn accepted(&mut self, key: K, took: Duration, now: Instant) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return };
-        if endpoint.outlier.accepted(&self.settings, now) {
+        if endpoint.outlier.accepted(&self.settings) {
             endpoint.rejoin(now);
         }
         endpoint.accept.sample(took, endpoint.best.0, now);

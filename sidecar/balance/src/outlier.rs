@@ -92,13 +92,13 @@ impl Outlier {
     }
 
     /// It took a connection. Returns whether that brings it back; then its next failure ejects it, unless it answers before.
-    pub(crate) fn accepted(&mut self, settings: &Settings, now: Instant) -> bool {
+    pub(crate) fn accepted(&mut self, settings: &Settings) -> bool {
         if self.state != State::Trial {
             return false;
         }
+        // what the trial comes to still counts: it may break after it was accepted
         self.state = State::In;
         self.failures = settings.consecutive_failures.saturating_sub(1);
-        self.counts_from = Some(now);
         true
     }
 
@@ -183,7 +183,7 @@ mod tests {
             outlier.try_it(now);
         }
         assert_eq!(lasted, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
-        assert!(outlier.accepted(&settings, now) && outlier.is_in());
+        assert!(outlier.accepted(&settings) && outlier.is_in());
         outlier.answered();
         assert_eq!(fail(&mut outlier, Fault::Refused, now + ms(30_000)), Some(ms(500)));
     }
@@ -209,12 +209,22 @@ mod tests {
             let (mut outlier, now) = (Outlier::default(), Instant::now());
             let until = now + fail(&mut outlier, Fault::Silent, now).unwrap();
             outlier.try_it(until);
-            assert!(outlier.accepted(&settings, until));
+            assert!(outlier.accepted(&settings));
             if answers {
                 outlier.answered();
             }
             assert_eq!(fail(&mut outlier, Fault::Broken, until + ms(1)).is_none(), answers);
         }
+    }
+
+    #[test]
+    fn a_trial_that_breaks_after_it_was_accepted_has_failed() {
+        let (mut outlier, now, settings) = (Outlier::default(), Instant::now(), Settings::default());
+        let until = now + fail(&mut outlier, Fault::Refused, now).unwrap();
+        outlier.try_it(until);
+        assert!(outlier.accepted(&settings));
+        let ejection = outlier.failed(Fault::Broken, (until, until + ms(5)), MIDDLE, &settings);
+        assert_eq!(ejection.map(|ejection| ejection.lasts), Some(ms(1000)));
     }
 
     #[test]

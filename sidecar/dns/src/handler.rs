@@ -9,7 +9,7 @@ use crate::question::{Question, Refused, Transport};
 use crate::reply::{Reply, Why, WhyCode};
 use crate::zone::{Found, Owner, Writer, Zones};
 use crate::{NameError, Names, Resolved};
-use causeway_model::VipName;
+use causeway_model::{Vip, VipName};
 use hickory_proto::ProtoError;
 use hickory_proto::op::ResponseCode;
 use std::net::SocketAddr;
@@ -45,16 +45,35 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     question: Question,
-    /// The service that it is about, or none if it is forwarded.
-    service: Option<VipName>,
+    wanted: Wanted,
     since: Instant,
     permit: OwnedSemaphorePermit,
+}
+
+/// What must be found out about to answer a question.
+#[derive(Debug)]
+enum Wanted {
+    /// A service.
+    Service(VipName),
+    /// The name of a virtual address.
+    Reverse(Vip),
+    /// What an upstream says.
+    Other,
+}
+
+impl Wanted {
+    fn source(&self) -> Source {
+        match self {
+            Self::Service(_) | Self::Reverse(_) => Source::Mesh,
+            Self::Other => Source::Forwarded,
+        }
+    }
 }
 
 /// What can be said of a question without waiting.
 enum Known {
     Written(Result<ResponseCode, ProtoError>),
-    Not(Option<VipName>),
+    Not(Wanted),
 }
 
 impl Handler {
@@ -95,7 +114,7 @@ impl Handler {
         let known = match ours {
             Some((zone, owner)) => match self.look_up(owner) {
                 Ok(found) => Known::Written(self.writer.write(&question, zone, &found, out)),
-                Err(name) => Known::Not(Some(name)),
+                Err(wanted) => Known::Not(wanted),
             },
             None => self.look_up_other(&question, out),
         };
@@ -104,20 +123,22 @@ impl Handler {
                 self.metrics.took(source, since.elapsed());
                 self.sent(result)
             }
-            Known::Not(service) => self.wait(question, service, since, out),
+            Known::Not(wanted) => self.wait(question, wanted, since, out),
         }
     }
 
-    /// What is known about a name of ours, or the service to find out about.
-    fn look_up(&self, owner: Owner) -> Result<Found, VipName> {
+    /// What is known about a name of ours, or what to find out about.
+    fn look_up(&self, owner: Owner) -> Result<Found, Wanted> {
         match owner {
-            Owner::Reverse(vip) => Ok(Found::Reverse(self.names.name_of(vip))),
+            Owner::Reverse(vip) => {
+                self.names.name_of(vip).map(|name| Found::Reverse(Ok(name))).ok_or(Wanted::Reverse(vip))
+            }
             Owner::Service(name, ports) => match self.names.known(&name) {
                 Some(resolved) => Ok(Found::Service(Ok(resolved), ports)),
                 None if self.absent.has(&name, Instant::now()) => {
                     Ok(Found::Service(Err(NameError::Unknown), ports))
                 }
-                None => Err(name),
+                None => Err(Wanted::Service(name)),
             },
             owner => Ok(Found::Fixed(owner)),
         }
@@ -138,15 +159,15 @@ impl Handler {
                 answer.write(question, age, out);
                 Known::Written(Ok(answer.code()))
             }
-            None => Known::Not(None),
+            None => Known::Not(Wanted::Other),
         }
     }
 
-    fn wait(&self, question: Question, service: Option<VipName>, since: Instant, out: &mut Vec<u8>) -> Step {
+    fn wait(&self, question: Question, wanted: Wanted, since: Instant, out: &mut Vec<u8>) -> Step {
         match Arc::clone(&self.pending).try_acquire_owned() {
             Ok(permit) => {
                 self.metrics.pending.inc();
-                Step::Wait(Box::new(Waiting { question, service, since, permit }))
+                Step::Wait(Box::new(Waiting { question, wanted, since, permit }))
             }
             Err(_) => {
                 self.metrics.refuse("pending");
@@ -159,11 +180,12 @@ impl Handler {
     /// Waits for the answer to a question and writes it to `out`; false if there is nothing to send. Ends within
     /// [`crate::Limits::question_timeout`].
     pub(crate) async fn finish(&self, waiting: Waiting, out: &mut Vec<u8>) -> bool {
-        let Waiting { question, service, since, permit } = waiting;
-        let source = if service.is_some() { Source::Mesh } else { Source::Forwarded };
-        let result = match service {
-            Some(name) => self.finish_ours(&question, name, out).await,
-            None => self.finish_other(&question, out).await,
+        let Waiting { question, wanted, since, permit } = waiting;
+        let source = wanted.source();
+        let result = match wanted {
+            Wanted::Service(name) => self.finish_service(&question, name, out).await,
+            Wanted::Reverse(vip) => self.finish_reverse(&question, vip, out).await,
+            Wanted::Other => self.finish_other(&question, out).await,
         };
         drop(permit);
         self.metrics.pending.dec();
@@ -171,19 +193,14 @@ impl Handler {
         matches!(self.sent(result), Step::Send)
     }
 
-    async fn finish_ours(
+    async fn finish_service(
         &self,
         question: &Question,
         name: VipName,
         out: &mut Vec<u8>,
     ) -> Result<ResponseCode, ProtoError> {
         let resolve = self.flights.join(name.clone(), async { self.names.resolve(name.clone()).await });
-        let late = || {
-            Err(NameError::Unavailable(format!(
-                "nobody could say within {:?} what {name} is",
-                self.question_timeout
-            )))
-        };
+        let late = || Err(self.nobody_could_say(&name.to_string()));
         let resolved = match tokio::time::timeout(self.question_timeout, resolve).await {
             Ok(Some(resolved)) => resolved,
             Ok(None) | Err(_) => late(),
@@ -199,6 +216,25 @@ impl Handler {
             }
             _ => self.refuse(question, ResponseCode::ServFail, None, out),
         }
+    }
+
+    async fn finish_reverse(
+        &self,
+        question: &Question,
+        vip: Vip,
+        out: &mut Vec<u8>,
+    ) -> Result<ResponseCode, ProtoError> {
+        let resolve = tokio::time::timeout(self.question_timeout, self.names.resolve_name_of(vip));
+        let name = resolve.await.unwrap_or_else(|_| Err(self.nobody_could_say(&vip.v4().to_string())));
+        match self.zones.find(&question.name) {
+            Some((zone, _)) => self.writer.write(question, zone, &Found::Reverse(name), out),
+            None => self.refuse(question, ResponseCode::ServFail, None, out),
+        }
+    }
+
+    fn nobody_could_say(&self, what: &str) -> NameError {
+        let within = self.question_timeout;
+        NameError::Unavailable(format!("nobody could say within {within:?} what {what} is"))
     }
 
     async fn finish_other(&self, question: &Question, out: &mut Vec<u8>) -> Result<ResponseCode, ProtoError> {

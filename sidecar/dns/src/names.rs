@@ -35,9 +35,18 @@ pub trait Names: Send + Sync + 'static {
         name: VipName,
     ) -> Pin<Box<dyn Future<Output = Result<Resolved, NameError>> + Send + 'static>>;
 
-    /// The name of a virtual address, for reverse questions. Must not block. The default knows none.
+    /// The name of a virtual address, for reverse questions, if it is known here and now. Must not block. The default knows none.
     fn name_of(&self, vip: Vip) -> Option<VipName> {
         let _ = vip;
         None
+    }
+
+    /// Finds out about a virtual address that is not known; bounded as [`Self::resolve`] is. The default finds none.
+    fn resolve_name_of(
+        &self,
+        vip: Vip,
+    ) -> Pin<Box<dyn Future<Output = Result<VipName, NameError>> + Send + 'static>> {
+        let _ = vip;
+        Box::pin(std::future::ready(Err(NameError::Unknown)))
     }
 }

@@ -1,6 +1,6 @@
 //! What is counted of choices.
 
-use causeway_model::ServiceName;
+use causeway_model::{PortKey, ServiceName};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -65,7 +65,7 @@ impl BalanceMetrics {
         self.retries.get_or_create(&[("reason", reason)]).inc();
     }
 
-    pub(super) fn line(&self, service: &ServiceName, port: u16) -> LineCounts {
+    pub(super) fn line(&self, service: &ServiceName, port: PortKey) -> LineCounts {
         let labels = [("service", service.to_string()), ("port", port.to_string())];
         LineCounts {
             ejected: self.ejected.get_or_create_owned(&labels),

@@ -4,7 +4,7 @@ use super::counts::{BalanceMetrics, LineCounts};
 use super::lock;
 use crate::choose::Target;
 use causeway_balance::{Balancer, Candidate, Choice, Class, Fault, Settings, Volume};
-use causeway_model::ServiceName;
+use causeway_model::{PortKey, ServiceName};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ impl Line {
     pub(super) fn new(
         settings: Settings,
         pace: f64,
-        (service, port): (&ServiceName, u16),
+        (service, port): (&ServiceName, PortKey),
         metrics: &BalanceMetrics,
     ) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Line {
         }
         tracing::debug!(
             service = self.name,
-            target = ?choice.key,
+            endpoint = ?choice.key,
             tier = choice.tier.kind(),
             path = choice.tier.path,
             share = choice.share,
@@ -112,7 +112,7 @@ impl Line {
         self.metrics().ejection(ejection.fault.reason());
         tracing::debug!(
             service = self.name,
-            ?target,
+            endpoint = ?target,
             reason = ejection.fault.reason(),
             lasts = ?ejection.lasts,
             ejected,

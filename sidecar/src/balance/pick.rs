@@ -5,6 +5,7 @@ use crate::choose::Target;
 use crate::relay::End;
 use causeway_balance::{Candidate, Choice, Fault};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -17,6 +18,8 @@ pub(crate) struct Pick {
     timed: bool,
     /// When the application said its first byte, if it spoke first.
     spoke: OnceLock<Instant>,
+    /// The endpoint hung up on an application that had said something and was not done.
+    hung_up: AtomicBool,
 }
 
 impl Pick {
@@ -24,7 +27,8 @@ impl Pick {
     /// and go, so that they show how long an answer takes.
     pub(crate) fn new(line: &Arc<Line>, candidates: &[Candidate<Target>], timed: bool) -> Option<Self> {
         let choice = line.choose(candidates)?;
-        Some(Self { line: Arc::clone(line), choice, began: Instant::now(), timed, spoke: OnceLock::new() })
+        let (began, spoke, hung_up) = (Instant::now(), OnceLock::new(), AtomicBool::new(false));
+        Some(Self { line: Arc::clone(line), choice, began, timed, spoke, hung_up })
     }
 
     /// What was chosen.
@@ -52,6 +56,12 @@ impl Pick {
         self.line.answered(self.choice.key, took);
     }
 
+    /// The endpoint has said all that it has, and the application has not. One that nothing was said to may have waited for long
+    /// enough.
+    pub(crate) fn heard_all_first(&self) {
+        self.hung_up.store(self.spoke.get().is_some(), Relaxed);
+    }
+
     /// The endpoint failed.
     pub(crate) fn failed(&self, fault: Fault) {
         if matches!(self.choice.key, Target::Endpoint(..)) {
@@ -70,6 +80,8 @@ impl Pick {
         }
         match fault_of_end(end) {
             Some(fault) => self.failed(fault),
+            // that one is asked and hangs up without a word may be, but not several times in a row
+            None if end == End::Done && self.hung_up.load(Relaxed) => self.failed(Fault::Broken),
             None if end == End::Done => self.line.answered(self.choice.key, None),
             None => {}
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use causeway_balance::Candidate;
-use causeway_model::{Locality, WorkloadId};
+use causeway_model::{Locality, PortKey, WorkloadId};
 
 fn cluster(id: u32) -> ClusterId {
     ClusterId::new(id).unwrap()
@@ -25,7 +25,7 @@ fn silence() -> Ear {
 
 /// A line that knows `targets`.
 fn line(balances: &Balances, port: u16, targets: &[Target]) -> Arc<Line> {
-    let line = balances.line(&"pay.shop".parse().unwrap(), port);
+    let line = balances.line(&"pay.shop".parse().unwrap(), PortKey::tcp(port));
     let place = Locality { region: "a".into(), zone: "b".into() };
     let candidate = |key: &Target| Candidate {
         key: *key,
@@ -52,7 +52,7 @@ fn a_line_is_known_by_service_and_port_and_forgotten_when_there_are_many() {
     assert!(Arc::ptr_eq(&one, &line(&balances, 80, &[target(1, 1)])));
     assert!(!Arc::ptr_eq(&one, &line(&balances, 81, &[target(1, 1)])));
     for n in 0..5000 {
-        drop(balances.line(&format!("s{n}.shop").parse().unwrap(), 80));
+        drop(balances.line(&format!("s{n}.shop").parse().unwrap(), PortKey::tcp(80)));
     }
     assert!(lock(&balances.lines).count <= MAX_LINES);
     assert!(Arc::ptr_eq(&one, &line(&balances, 80, &[target(1, 1)])), "somebody holds it");

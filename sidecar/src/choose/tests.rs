@@ -1,7 +1,7 @@
 //! Order and subsets of candidates.
 
 use super::*;
-use causeway_model::{ClusterFacts, PortSet};
+use causeway_model::{ClusterFacts, PortKey, PortSet};
 use causeway_wire::Cid;
 use causeway_wire::view::EndpointView;
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ fn unknown(_: ClusterId) -> u8 {
 
 /// The instances (or handles) of the nearest tier that take connections, sorted.
 fn chosen(view: &ServiceView, without: &[u64]) -> Vec<u64> {
-    let mut found = chooser(9).candidates(view, 80, unknown);
+    let mut found = chooser(9).candidates(view, PortKey::tcp(80), unknown);
     found.retain(|candidate| candidate.healthy && !without.contains(&number(candidate.target)));
     let nearest = found.first().map(|candidate| candidate.tier);
     let near = found.iter().filter(|candidate| Some(candidate.tier) == nearest);
@@ -94,7 +94,10 @@ fn what_does_not_take_requests_is_left_out() {
     ];
     let mut offers = vec![offer(1, "east/1", endpoints)];
     assert_eq!(chosen(&view(offers.clone()), &[]), [3]);
-    assert!(chooser(9).candidates(&view(offers.clone()), 81, unknown).is_empty(), "it has no such port");
+    assert!(
+        chooser(9).candidates(&view(offers.clone()), PortKey::tcp(81), unknown).is_empty(),
+        "it has no such port"
+    );
     offers[0].identities.clear();
     assert_eq!(chosen(&view(offers), &[]), [0u64; 0], "nobody may serve it");
 }
@@ -130,10 +133,11 @@ fn sidecars_keep_to_different_endpoints() {
     for own in 0..400 {
         let mut chooser = chooser(own);
         chooser.most = 4;
-        let found = chooser.candidates(&view, 80, unknown);
+        let found = chooser.candidates(&view, PortKey::tcp(80), unknown);
         assert_eq!(found.len(), 4);
         found.iter().for_each(|candidate| *uses.entry(candidate.target).or_default() += 1);
-        let again: Vec<_> = chooser.candidates(&view, 80, unknown).iter().map(|c| c.target).collect();
+        let again: Vec<_> =
+            chooser.candidates(&view, PortKey::tcp(80), unknown).iter().map(|c| c.target).collect();
         assert_eq!(again, found.iter().map(|c| c.target).collect::<Vec<_>>(), "the order is its own");
     }
     // 400 x 4 over 16: 100 each, and a binomial deviation of 9
@@ -150,7 +154,7 @@ fn elsewhere_the_shorter_path_goes_first() {
     let view = view(offers);
     assert_eq!(chosen(&view, &[]), [1, 2, 3], "nothing is known of any");
     let path = |cluster: ClusterId| [9, 4, causeway_balance::UNKNOWN_PATH][cluster.get() as usize - 1];
-    let found = chooser(9).candidates(&view, 80, path);
+    let found = chooser(9).candidates(&view, PortKey::tcp(80), path);
     assert_eq!(found.iter().map(|candidate| number(candidate.target)).collect::<Vec<_>>(), [2, 1, 3]);
 }
 
@@ -159,7 +163,7 @@ fn those_that_take_nothing_are_shown_in_proportion() {
     let endpoints = (0..30).map(|n| endpoint(n, "east/1", 1, if n < 20 { UP } else { Health::Unhealthy }));
     let endpoints = endpoints.chain([endpoint(99, "east/1", 1, Health::Draining)]).collect();
     let view = view(vec![offer(1, "east/1", endpoints)]);
-    let found = chooser(3).candidates(&view, 80, unknown);
+    let found = chooser(3).candidates(&view, PortKey::tcp(80), unknown);
     let well = found.iter().filter(|candidate| candidate.healthy).count();
     assert_eq!((well, found.len() - well), (8, 4));
 }
@@ -180,7 +184,7 @@ proptest! {
         let view = view(offers);
         let chooser = chooser(own);
         let score = |offer: &Offer| (offer.stale_for.is_some(), chooser.locality.distance(&offer.endpoints[0].locality));
-        let candidates = chooser.candidates(&view, 80, unknown);
+        let candidates = chooser.candidates(&view, PortKey::tcp(80), unknown);
         prop_assert!(candidates.iter().map(|candidate| score(candidate.offer)).is_sorted());
         prop_assert_eq!(candidates.iter().map(|c| c.target).collect::<BTreeSet<_>>().len(), candidates.len());
         let best = view.offers.iter().filter(|offer| offer.endpoints[0].health == UP).map(score).min();

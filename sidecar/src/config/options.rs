@@ -148,8 +148,8 @@ fn check_serve(file: &Section, serve: &[ServeSpec]) {
     let mut ports: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for spec in serve {
-        if !seen.insert((&spec.service, spec.port.port)) {
-            file.reject("serve", format!("{}:{} is served twice", spec.service, spec.port.port));
+        if !seen.insert((&spec.service, spec.port.key())) {
+            file.reject("serve", format!("{}:{} is served twice", spec.service, spec.port.key()));
             continue;
         }
         ports.entry(&spec.service).or_default().push(spec.port);

@@ -3,7 +3,7 @@
 use super::source;
 use crate::config::SidecarConfig;
 use crate::udp;
-use causeway_model::{Protocol, ServiceName};
+use causeway_model::{PortKey, ServiceName};
 use causeway_wire::CloseCode;
 use rustc_hash::FxHashMap;
 use std::io::{self, ErrorKind};
@@ -18,8 +18,6 @@ use tokio::time::timeout;
 struct Upstream {
     addr: SocketAddr,
     from: Option<IpAddr>,
-    /// Whether it takes datagrams, and no connections.
-    udp: bool,
     /// Told of each delivery that the application refused.
     refused: Arc<Notify>,
 }
@@ -27,7 +25,7 @@ struct Upstream {
 /// Where each port of each served service is delivered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delivery {
-    upstreams: FxHashMap<(ServiceName, u16), Upstream>,
+    upstreams: FxHashMap<(ServiceName, PortKey), Upstream>,
 }
 
 /// The application could not be reached.
@@ -50,18 +48,17 @@ impl DeliveryError {
 
 impl Delivery {
     pub(crate) fn new(config: &SidecarConfig) -> Self {
-        let upstream =
-            |addr, udp| Upstream { addr, from: config.delivery_to(addr), udp, refused: Arc::default() };
-        let upstreams = config.serve.iter().map(|spec| {
-            let udp = spec.port.protocol == Protocol::Udp;
-            ((spec.service.clone(), spec.port.port), upstream(spec.upstream, udp))
-        });
+        let upstream = |addr| Upstream { addr, from: config.delivery_to(addr), refused: Arc::default() };
+        let upstreams = config
+            .serve
+            .iter()
+            .map(|spec| ((spec.service.clone(), spec.port.key()), upstream(spec.upstream)));
         Self { upstreams: upstreams.collect() }
     }
 
-    /// What is told of each delivery to `port` of `service` that the application refused; `None` if it is not served.
+    /// What is told of each delivery to TCP port `port` of `service` that the application refused; `None` if it is not served.
     pub(crate) fn refusals(&self, service: &ServiceName, port: u16) -> Option<Arc<Notify>> {
-        self.upstreams.get(&(service.clone(), port)).map(|upstream| Arc::clone(&upstream.refused))
+        self.find(service, PortKey::tcp(port)).map(|upstream| Arc::clone(&upstream.refused))
     }
 
     /// A connection to the application as a delivery makes it, of which nobody is told.
@@ -69,19 +66,20 @@ impl Delivery {
     /// # Errors
     /// What the system says; that it is not served is [`ErrorKind::NotFound`].
     pub(crate) async fn probe(&self, service: &ServiceName, port: u16) -> io::Result<TcpStream> {
-        match self.find(service, port, false) {
+        match self.find(service, PortKey::tcp(port)) {
             Some(upstream) => connect(upstream).await,
             None => Err(ErrorKind::NotFound.into()),
         }
     }
 
-    fn find(&self, service: &ServiceName, port: u16, udp: bool) -> Option<&Upstream> {
-        self.upstreams.get(&(service.clone(), port)).filter(|upstream| upstream.udp == udp)
+    fn find(&self, service: &ServiceName, port: PortKey) -> Option<&Upstream> {
+        self.upstreams.get(&(service.clone(), port))
     }
 
     /// A socket of its own for a flow to the application behind `port` of `service`.
     pub(crate) fn flow(&self, service: &ServiceName, port: u16) -> Result<UdpSocket, DeliveryError> {
-        let upstream = self.find(service, port, true).ok_or_else(|| DeliveryError::unknown(service, port))?;
+        let upstream =
+            self.find(service, PortKey::udp(port)).ok_or_else(|| DeliveryError::unknown(service, port))?;
         udp::connect(upstream.addr, upstream.from).map_err(|cause| DeliveryError {
             addr: upstream.addr,
             what: format!("cannot be sent to: {cause}"),
@@ -97,7 +95,7 @@ impl Delivery {
         limit: Duration,
     ) -> Result<TcpStream, DeliveryError> {
         let unknown = || DeliveryError::unknown(service, port);
-        let upstream = self.find(service, port, false).ok_or_else(unknown)?;
+        let upstream = self.find(service, PortKey::tcp(port)).ok_or_else(unknown)?;
         let error = |what, code| DeliveryError { addr: upstream.addr, what, code };
         match timeout(limit, connect(upstream)).await {
             Ok(Ok(tcp)) => Ok(tcp),

@@ -4,7 +4,7 @@ use super::Inbound;
 use crate::access::{Access, Direction};
 use crate::peer::Peer;
 use crate::relay::{Begun, End, Stream, read_frame, relay, reset_tcp};
-use causeway_model::{Protocol, ServiceName};
+use causeway_model::{PortKey, Protocol, ServiceName};
 use causeway_policy::{Decision, RefuseReason};
 use causeway_transport::{RecvStream, SendStream};
 use causeway_wire::data::{DataMessage, MAX_STREAM_HEADER, StreamAnswer, StreamHeader};
@@ -86,7 +86,7 @@ async fn answer(
                 }
                 return reset_tcp(&tcp);
             }
-            let revoked = revoked(inbound, peer, &service, port);
+            let revoked = revoked(inbound, peer, &service, PortKey::tcp(port));
             let idle = inbound.limits.idle_timeout.get();
             tokio::select! {
                 end = relay(&tcp, &mut stream, Begun::default(), &access.meter, idle) => {
@@ -111,6 +111,11 @@ async fn answer(
     }
 }
 
+/// The port that `header` asks for.
+fn key(header: &StreamHeader) -> PortKey {
+    PortKey { port: header.port, transport: header.protocol.transport() }
+}
+
 /// Whether the peer may have what `header` asks for, now.
 pub(crate) fn permitted(inbound: &Inbound, peer: &Peer, header: &StreamHeader) -> Result<(), Refused> {
     // those who may not have heard of the drain yet are served
@@ -122,7 +127,7 @@ pub(crate) fn permitted(inbound: &Inbound, peer: &Peer, header: &StreamHeader) -
         return Err(Refused { code: CloseCode::Draining, detail });
     }
     if let Decision::Refuse(reason) =
-        inbound.policy.borrow().decide(&peer.identity, &header.service, header.port)
+        inbound.policy.borrow().decide(&peer.identity, &header.service, key(header))
     {
         return Err(reason.into());
     }
@@ -158,7 +163,7 @@ async fn admit(
 }
 
 /// Resolves when the peer may no longer have this stream.
-pub(crate) async fn revoked(inbound: &Inbound, peer: &Peer, service: &ServiceName, port: u16) -> Refused {
+pub(crate) async fn revoked(inbound: &Inbound, peer: &Peer, service: &ServiceName, port: PortKey) -> Refused {
     let mut policy = inbound.policy.clone();
     loop {
         if let Decision::Refuse(reason) = policy.borrow_and_update().decide(&peer.identity, service, port) {

@@ -39,6 +39,11 @@ impl Table {
         }
     }
 
+    /// How many names may be in use.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     pub(super) fn by_name(&self, name: &VipName) -> Option<Arc<Name>> {
         let entry = self.by_name.get(name)?;
         entry.used.store(self.uses.fetch_add(1, Relaxed), Relaxed);

@@ -10,7 +10,6 @@ use crate::choose::{Chooser, Target};
 use crate::failure::Failure;
 use crate::peer::Peer;
 use causeway_balance::{Class, Fault};
-use causeway_model::Protocol;
 use causeway_wire::view::ServiceView;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,9 +50,6 @@ impl Outbound {
             let Some(Next { way, protocol, pick, alone }) = self.next(route, &line, &tried, !O::UDP) else {
                 break;
             };
-            if (protocol == Protocol::Udp) != O::UDP {
-                return Err(Failure::PortUnknown { service: route.service.clone(), port: route.port });
-            }
             if attempt > 1 {
                 self.metrics.retries.inc();
                 self.metrics.balance().retried(last.as_ref().map_or("unknown", Failure::reason));
@@ -102,7 +98,7 @@ impl Outbound {
         let endpoint = Target::Endpoint(peer.cluster, peer.instance);
         tried.extend([target, endpoint]);
         let left = millis_until(bounds.deadline);
-        let header = open::header(&route.service, route.port, access.protocol, left);
+        let header = open::header(&route.service, route.port.port, access.protocol, left);
         let (began, received) = (Instant::now(), peer.received());
         let opened = opening.open(&peer, &header, &access.meter, bounds.may_leave);
         let opened = timeout_at(bounds.deadline, opened);
@@ -210,7 +206,7 @@ impl Outbound {
             None if view.is_none() && !*self.gateways.borrow() => Failure::NoGateway { service },
             None if offers().next().is_none() => Failure::ServiceUnknown { service },
             None if offers().all(|offer| offer.ports.protocol(route.port).is_none()) => {
-                Failure::PortUnknown { service, port: route.port }
+                Failure::PortUnknown { service, port: route.port.port }
             }
             None => Failure::NoEndpoint { service, total: offers().map(|offer| offer.total).sum() },
         }

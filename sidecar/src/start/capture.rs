@@ -3,24 +3,20 @@
 use super::control::Discovered;
 use super::data::DataThread;
 use super::sockets::Sockets;
-use super::succession::Turn;
-use crate::captured::{Captured, Families, VipListeners};
+use crate::captured::{Captured, Families, SOCKETS_OF_VIPS, VipListeners, VipSockets};
 use crate::config::CaptureSpec;
-use crate::names::{Directory, NameTable, Questions, Subscribed, WARM_QUEUE};
+use crate::names::{NameTable, Questions, WARM_QUEUE};
 use crate::outbound::{Outbound, Route};
+use crate::turn::Turn;
 use crate::udp::{self, FlowSource, Flows, Routes};
 use anyhow::Context;
 use causeway_capture::{CaptureMode, TransparentUdp, bind_transparent};
-use causeway_client::{Control, VipError};
-use causeway_dns::{DnsMetrics, DnsServer};
-use causeway_model::{Vip, VipName};
 use causeway_runtime::{Metrics, Tasks, bind_error};
 use causeway_wire::ctl::MAX_SUBSCRIPTIONS;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::pin::Pin;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 /// Subscriptions that are left to `listen`.
 const SPARE_SUBSCRIPTIONS: usize = 256;
@@ -30,6 +26,8 @@ pub(super) struct CaptureSockets {
     tcp: Vec<TcpListener>,
     udp: Vec<UdpSocket>,
     dns: causeway_dns::Sockets,
+    questions: Questions,
+    vips: VipSockets,
 }
 
 impl CaptureSockets {
@@ -63,7 +61,11 @@ impl CaptureSockets {
             dns.udp.push(socket.map_err(|source| bind_error("DNS", "--dns-listen", addr, source))?);
             dns.tcp.push(listener);
         }
-        Ok(Self { tcp, udp: transparent, dns })
+        let vips = match spec.capture {
+            CaptureMode::Vip => VipSockets::new(sockets.inherit(SOCKETS_OF_VIPS), sockets.offers()),
+            CaptureMode::Redirect | CaptureMode::Listen => VipSockets::default(),
+        };
+        Ok(Self { tcp, udp: transparent, dns, questions: Questions::default(), vips })
     }
 
     /// Where questions for names are answered.
@@ -71,43 +73,48 @@ impl CaptureSockets {
         self.dns.udp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
-    /// Serves them on the data thread.
+    /// Answers questions from now on, on the data thread: what is the mesh's waits for [`serve`](Self::serve).
     ///
     /// # Errors
     /// The settings of DNS cannot work.
+    pub(super) fn answer(
+        &mut self,
+        spec: &CaptureSpec,
+        runtime: (&DataThread, &Tasks, &Turn),
+        all: &Metrics,
+    ) -> anyhow::Result<()> {
+        let sockets =
+            std::mem::replace(&mut self.dns, causeway_dns::Sockets { udp: Vec::new(), tcp: Vec::new() });
+        if sockets.udp.is_empty() {
+            return Ok(());
+        }
+        super::dns::start(sockets, spec, self.questions.clone(), runtime, all)
+    }
+
+    /// Serves them on the data thread.
     pub(super) fn serve(
         self,
         spec: &CaptureSpec,
         (discovered, outbound): (Arc<Discovered>, Arc<Outbound>),
         (data, tasks, turn): (&DataThread, &Tasks, &Turn),
-        all: &Metrics,
-    ) -> anyhow::Result<()> {
+    ) {
         if spec.capture == CaptureMode::Listen {
-            return Ok(());
+            return;
         }
         let (warm, warmed) = mpsc::channel(WARM_QUEUE);
+        let remembered = discovered.control().known_vips();
         let names = NameTable::new(discovered, MAX_SUBSCRIPTIONS - SPARE_SUBSCRIPTIONS, warm);
         tasks.spawn_on(data.handle(), "warm names", warm_up(Arc::clone(&outbound), warmed));
         if spec.capture == CaptureMode::Vip {
             let families = Families { v4: spec.ipv4, v6: spec.ipv6 };
-            let follow =
-                VipListeners::new(Arc::clone(&outbound), tasks.clone(), data.handle().clone(), families);
-            names.set_follow(Arc::new(follow));
+            let runtime = (tasks.clone(), data.handle().clone(), turn.clone());
+            let follow = Arc::new(VipListeners::new(Arc::clone(&outbound), runtime, families, self.vips));
+            names.set_follow(Arc::clone(&follow) as _);
+            names.restore(remembered);
+            tasks.spawn("inherited names", inherited(Arc::clone(&names), follow));
             tasks.spawn("names", Arc::clone(&names).keep_following(tasks.token()));
         }
-        if !self.dns.udp.is_empty() {
-            let metrics = DnsMetrics::default();
-            all.registry(|registry| metrics.register(registry));
-            let questions = Arc::new(Questions(Arc::clone(&names)));
-            let server = DnsServer::from_sockets(self.dns, &spec.dns(), questions, metrics)?;
-            let (turn, end) = (turn.clone(), tasks.token());
-            tasks.spawn_on(data.handle(), "dns", async move {
-                match turn.mine(&end).await {
-                    true => server.serve(end).await.map_err(|error| io::Error::other(error.to_string())),
-                    false => Ok(()),
-                }
-            });
-        }
+        self.questions.begin(&names);
         let captured = Arc::new(Captured { outbound, names, outside: spec.outside });
         for listener in self.tcp {
             let (captured, turn, end) = (Arc::clone(&captured), turn.clone(), tasks.token());
@@ -130,8 +137,18 @@ impl CaptureSockets {
                 io::Result::Ok(())
             });
         }
-        Ok(())
     }
+}
+
+/// Finds the names of the listeners that the process before had and this one has not claimed: they came into use after the state was
+/// saved. Those of which nobody knows the name are closed.
+async fn inherited(names: Arc<NameTable>, follow: Arc<VipListeners>) {
+    for vip in follow.unclaimed() {
+        if let Err(error) = names.by_vip(vip).await {
+            tracing::warn!(vip = %vip.v4(), %error, "a virtual address of the process before is not listened on any more");
+        }
+    }
+    follow.close_unclaimed();
 }
 
 /// Makes connections ready for names as they are asked for.
@@ -139,44 +156,7 @@ async fn warm_up(outbound: Arc<Outbound>, mut names: mpsc::Receiver<Arc<crate::n
     while let Some(name) = names.recv().await {
         let port = name.ports().and_then(|ports| ports.iter().next());
         if let Some(port) = port {
-            outbound.prepare(&Route::to(&name, port.port));
+            outbound.prepare(&Route::to(&name, port.key()));
         }
-    }
-}
-
-impl Directory for Discovered {
-    fn subscribe(&self, name: &VipName) -> Subscribed {
-        let subscription = self.control().subscribe(&name.service);
-        let mut all = subscription.receiver();
-        let Some(cluster) = name.cluster.clone() else {
-            return Subscribed { view: all, guard: Box::new(subscription) };
-        };
-        let pinned = move |view: &causeway_wire::view::ServiceView| {
-            let mut view = view.clone();
-            view.offers.retain(|offer| offer.cluster.name == cluster);
-            Arc::new(view)
-        };
-        let (tell, view) = watch::channel(all.borrow_and_update().as_deref().map(&pinned));
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    changed = all.changed() => if changed.is_err() { return },
-                    () = tell.closed() => return,
-                }
-                let now = all.borrow_and_update().as_deref().map(&pinned);
-                tell.send_replace(now);
-            }
-        });
-        Subscribed { view, guard: Box::new(subscription) }
-    }
-
-    fn vip(&self, name: VipName) -> Pin<Box<dyn Future<Output = Result<Vip, VipError>> + Send>> {
-        let control: Control = self.control().clone();
-        Box::pin(async move { control.vip(name).await })
-    }
-
-    fn name_of(&self, vip: Vip) -> Pin<Box<dyn Future<Output = Result<VipName, VipError>> + Send>> {
-        let control: Control = self.control().clone();
-        Box::pin(async move { control.vip_name(vip).await })
     }
 }

@@ -4,7 +4,6 @@ use super::Listeners;
 use super::capture::CaptureSockets;
 use super::control::{Discovered, policy};
 use super::data::DataThread;
-use super::succession::Turn;
 use crate::balance::Balances;
 use crate::choose::Chooser;
 use crate::config::SidecarConfig;
@@ -16,8 +15,10 @@ use crate::membership::Membership;
 use crate::metrics::SidecarMetrics;
 use crate::outbound::{Connector, Outbound, Pool, Route};
 use crate::trust::Trust;
+use crate::turn::Turn;
 use crate::udp::{FlowLimits, FlowSource, Flows, Routes};
 use causeway_client::Control;
+use causeway_model::PortKey;
 use causeway_runtime::{Drain, Metrics, Readiness, Tasks};
 use causeway_transport::{Overlay, OverlayEndpoint};
 use std::io;
@@ -65,7 +66,7 @@ impl Parts<'_> {
             let view = discovered.subscribe(&spec.service);
             let name = format!("listen {spec}");
             let (outbound, turn, end) = (Arc::clone(&outbound), self.turn.clone(), self.tasks.token());
-            let route = Route { service: spec.service, port: spec.port, view };
+            let route = Route { service: spec.service, port: PortKey::tcp(spec.port), view };
             self.tasks.spawn_on(data.handle(), name, async move {
                 match turn.mine(&end).await {
                     true => outbound.listen(listener, route).await,
@@ -77,7 +78,7 @@ impl Parts<'_> {
             let view = discovered.subscribe(&spec.service);
             let name = format!("listen {spec}");
             let (outbound, turn, end) = (Arc::clone(&outbound), self.turn.clone(), self.tasks.token());
-            let route = Route { service: spec.service, port: spec.port, view };
+            let route = Route { service: spec.service, port: PortKey::udp(spec.port), view };
             self.tasks.spawn_on(data.handle(), name, async move {
                 if !turn.mine(&end).await {
                     return Ok(());
@@ -88,7 +89,7 @@ impl Parts<'_> {
             });
         }
         let runtime = (data, self.tasks, self.turn);
-        capture.serve(&self.config.capture, (discovered, outbound), runtime, all)?;
+        capture.serve(&self.config.capture, (discovered, outbound), runtime);
         Ok(cut)
     }
 

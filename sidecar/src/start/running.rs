@@ -1,8 +1,8 @@
 //! A sidecar that runs, and how it ends: nothing new first, then what is open, then the goodbye.
 
 use super::data::DataThread;
-use super::succession::Turn;
 use crate::config::ListenSpec;
+use crate::turn::Turn;
 use causeway_client::Control;
 use causeway_model::{ClusterFacts, SpiffeId, WorkloadId};
 use causeway_runtime::{DrainTrigger, Failure, Metrics, Readiness, Tasks};

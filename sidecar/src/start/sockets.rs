@@ -83,6 +83,23 @@ impl Sockets {
         Ok(socket)
     }
 
+    /// The sockets that the process before used for what begins with `prefix`.
+    pub(super) fn inherit(&mut self, prefix: &str) -> Vec<(SocketAddr, Socket)> {
+        let Some(process) = &mut self.predecessor else { return Vec::new() };
+        let there = process.left().filter(|(name, _)| name.starts_with(prefix));
+        let there: Vec<_> = there.map(|(name, addr)| (name.to_owned(), addr)).collect();
+        let mut take = |name: &str, addr| {
+            let tcp = process.tcp(name, addr).map(Socket::Tcp);
+            tcp.or_else(|| process.udp(name, addr).map(Socket::Udp))
+        };
+        there.iter().filter_map(|(name, addr)| Some((*addr, take(name, *addr)?))).collect()
+    }
+
+    /// Where sockets that are bound later are offered to the next process, if they are.
+    pub(super) fn offers(&self) -> Option<Offers> {
+        self.offers.clone()
+    }
+
     /// The process before, and what goes to the next.
     pub(super) fn into_parts(self) -> (Option<Predecessor>, Option<Offers>) {
         (self.predecessor, self.offers)

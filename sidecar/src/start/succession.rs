@@ -1,19 +1,10 @@
-//! Whose turn it is: this process takes over from the one before, and gives way to the next.
+//! Succession: this process takes over from the one before, and gives way to the next.
 
 use super::sockets::Sockets;
+use crate::turn::Turn;
 use causeway_client::Control;
 use causeway_runtime::{Drain, HandoverListener, Offers, Predecessor, Readiness};
 use std::path::PathBuf;
-use tokio_util::sync::CancellationToken;
-
-/// Whether this process does the work.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Turn {
-    /// Nobody does it besides.
-    mine: CancellationToken,
-    /// Another one does it now.
-    over: CancellationToken,
-}
 
 /// What it takes to have the turn, and to give it up.
 pub(super) struct Succession {
@@ -21,30 +12,6 @@ pub(super) struct Succession {
     offers: Option<Offers>,
     dir: Option<PathBuf>,
     turn: Turn,
-}
-
-impl Turn {
-    /// Of a process that is the only one, or not yet.
-    pub(super) fn new(alone: bool) -> Self {
-        let turn = Self::default();
-        if alone {
-            turn.mine.cancel();
-        }
-        turn
-    }
-
-    /// Resolves when nobody else accepts from the sockets any more: at once, unless they are taken over. `false` if `end` came first.
-    pub(super) async fn mine(&self, end: &CancellationToken) -> bool {
-        tokio::select! {
-            () = self.mine.cancelled() => true,
-            () = end.cancelled() => false,
-        }
-    }
-
-    /// Resolves when another process has taken over.
-    pub(super) async fn over(&self) {
-        self.over.cancelled().await;
-    }
 }
 
 impl Succession {
@@ -64,7 +31,7 @@ impl Succession {
         if let Some(process) = self.predecessor.take() {
             process.confirm().await;
         }
-        self.turn.mine.cancel();
+        self.turn.begin();
         let (Some(offers), Some(dir)) = (&self.offers, &self.dir) else { return };
         if let Err(error) = offers.lock().sign() {
             tracing::warn!(%error, reason = error.reason(), "the lock of the state directory names another process");
@@ -84,7 +51,7 @@ impl Succession {
             successor = listener.hand_over(offers) => {
                 tracing::info!(pid = successor.pid, "another process has taken over; this one drains and ends");
                 control.leave_state();
-                self.turn.over.cancel();
+                self.turn.give_up();
             }
         }
     }

@@ -31,6 +31,9 @@ async fn a_stream_beyond_the_limit_is_refused_and_the_next_one_is_not() {
 async fn without_descriptors_connections_are_refused_with_that_reason() {
     let pair = pair(echo(b"").await).await;
     assert_eq!(ask(pair.listen, b"one").await.unwrap(), b"one");
+    // until then it holds its descriptor at both ends
+    pair.client.ended(Outbound, "done", 1).await;
+    pair.server.ended(Inbound, "done", 1).await;
     let full = pair.client.fill_descriptors(true);
     is_refused(pair.listen).await;
     pair.client.ended(Outbound, "no-descriptors", 1).await;

@@ -17,7 +17,7 @@ use causeway_identity::{
     server_config,
 };
 use causeway_model::{
-    ClusterFacts, ClusterId, Epoch, Health, Locality, NodeId, PortSet, Revocation, RevokedSubject,
+    ClusterFacts, ClusterId, Epoch, Health, Locality, NodeId, PortKey, PortSet, Revocation, RevokedSubject,
     ServiceHandle, ServiceName, SpiffeId, TrustDomain, WorkloadId,
 };
 use causeway_policy::InboundPolicy;
@@ -480,7 +480,7 @@ impl Node {
     pub(super) fn listen(&self) -> SocketAddr {
         let listener = bind_tcp("test", "--listen", "127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
-        let route = Route { service: service(), port: 80, view: self.view.subscribe() };
+        let route = Route { service: service(), port: PortKey::tcp(80), view: self.view.subscribe() };
         self.tasks.spawn("listen", Arc::clone(&self.outbound).listen(listener, route));
         addr
     }
@@ -489,7 +489,7 @@ impl Node {
     pub(super) fn listen_udp(&self, port: u16) -> SocketAddr {
         let socket = udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = socket.local_addr().unwrap();
-        let route = Route { service: service(), port, view: self.view.subscribe() };
+        let route = Route { service: service(), port: PortKey::udp(port), view: self.view.subscribe() };
         let flows = Flows::new(&self.outbound, FlowSource::port(socket).unwrap(), Routes::One(route));
         self.tasks.spawn("listen udp", flows.run(std::future::pending()));
         addr
@@ -556,7 +556,7 @@ impl Node {
     pub(super) async fn task_sizes(&self, target: Target) -> (usize, usize) {
         let (_listener, addr) = application().await;
         let tcp = TcpStream::connect(addr).await.unwrap();
-        let route = Route { service: service(), port: 80, view: self.view.subscribe() };
+        let route = Route { service: service(), port: PortKey::tcp(80), view: self.view.subscribe() };
         let taken = self.outbound.take(tcp, addr, None).unwrap();
         let outbound = Arc::clone(&self.outbound).run(taken, route);
         let peer = self.pool.up(target).unwrap();

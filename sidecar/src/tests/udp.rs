@@ -117,7 +117,10 @@ async fn payloads_of_every_size_cross_both_ways() {
     for (node, direction) in [(&world.client, "outbound"), (&world.servers[0], "inbound")] {
         let metric = |name: &str| node.metric(&format!("udp_{name}{{direction=\"{direction}\"}}"));
         assert_eq!((metric("flows_total"), metric("flows_open")), (1, 1));
-        assert_eq!((metric("to_mesh_datagrams_total"), metric("from_mesh_datagrams_total")), (100, 100));
+        // what was delivered is counted a moment later
+        let counted =
+            || (metric("to_mesh_datagrams_total"), metric("from_mesh_datagrams_total")) == (100, 100);
+        until("100 datagrams each way", counted).await;
         let bytes = 20 * (1 + 1400 + 9000 + 65_507);
         assert_eq!((metric("to_mesh_bytes_total"), metric("from_mesh_bytes_total")), (bytes, bytes));
     }
@@ -146,7 +149,7 @@ async fn the_usual_payload_takes_no_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_said_at_once_arrives_in_order_and_all_of_it() {
+async fn all_that_is_said_at_once_arrives() {
     let (app, _) = udp_echo(b"").await;
     let world = world(&[Some(app)], "").await;
     let socket = caller(world.listen).await;
@@ -154,9 +157,12 @@ async fn what_is_said_at_once_arrives_in_order_and_all_of_it() {
     for number in 0..50u8 {
         socket.send(&[&[number][..], &[7; 1399]].concat()).await.unwrap();
     }
-    for number in 0..50u8 {
-        assert_eq!(answer(&socket).await[0], number);
+    // in any order: what went by the stream at first may be overtaken by datagrams
+    let mut answers = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        answers.insert(answer(&socket).await[0]);
     }
+    assert_eq!(answers, (0..50).collect());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -133,7 +133,7 @@ async fn carry(
         Ok(route) => route,
         Err(failure) => return refused(access, failure),
     };
-    access.service = Some((route.service.clone(), route.port));
+    access.service = Some((route.service.clone(), route.port.port));
     let opened = outbound.reach(&mut FlowOpening { flow }, &mut route, access).await;
     let OpenedFlow { mut stream, writer, lease, place } = match opened {
         Ok(opened) => opened,

@@ -12,6 +12,7 @@ use crate::access::{Access, Direction};
 use crate::inbound::{HEADER, Inbound, Refused, permitted, revoked, say};
 use crate::peer::Peer;
 use crate::relay::{Stream, read_frame};
+use causeway_model::PortKey;
 use causeway_transport::{Connection, ConnectionError};
 use causeway_wire::CloseCode;
 use causeway_wire::data::{DataMessage, FlowStart, MAX_STREAM_HEADER, StreamAnswer, StreamHeader};
@@ -128,7 +129,7 @@ async fn carry(
     let answered = || sink.counts.datagrams()[0] > 0;
     let (code, detail) = tokio::select! {
         end = pump(stream, Writer::default(), &lane) => return tell(end, access, peer),
-        refused = revoked(inbound, peer, &header.service, header.port) => (refused.code, refused.detail),
+        refused = revoked(inbound, peer, &header.service, PortKey::udp(header.port)) => (refused.code, refused.detail),
         () = sink.gone(answered) => {
             (CloseCode::UpstreamRefused, "nobody listens on the port of the application".to_owned())
         }

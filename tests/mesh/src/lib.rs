@@ -16,6 +16,7 @@
 mod address;
 mod binary;
 mod cluster;
+mod endpoint;
 mod http;
 mod intruder;
 mod leash;
@@ -31,6 +32,7 @@ mod wait;
 pub use address::loopback;
 pub use binary::binary;
 pub use cluster::{Cluster, ClusterBuilder, Gateway};
+pub use endpoint::{Application, Endpoint, Mood};
 pub use http::{Response, get};
 pub use intruder::{Intruder, Stolen};
 pub use mesh::{Mesh, Ran};

@@ -4,12 +4,17 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Tests of one process may run at the same time.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Namespaces of one test, removed when this is dropped. The thread that made it is in one of them at a time, and with it the
 /// processes that it starts and the sockets that it opens.
 #[derive(Debug)]
 pub struct Hosts {
     home: OwnedFd,
+    prefix: String,
     hosts: Vec<(String, OwnedFd)>,
 }
 
@@ -23,9 +28,10 @@ impl Hosts {
             return Err("network namespaces need root".to_owned());
         }
         let home = file("/proc/thread-self/ns/net")?;
-        let mut hosts = Self { home, hosts: Vec::new() };
+        let prefix = format!("cw{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut hosts = Self { home, prefix, hosts: Vec::new() };
         for name in names {
-            let full = format!("cw{}{name}", std::process::id());
+            let full = hosts.name(name);
             ip(&format!("netns add {full}"))?;
             let namespace = file(&format!("/run/netns/{full}"));
             if namespace.is_err() {
@@ -37,23 +43,28 @@ impl Hosts {
         Ok(hosts)
     }
 
+    /// The name of namespace `host` as `ip netns` knows it.
+    pub fn name(&self, host: &str) -> String {
+        format!("{}{host}", self.prefix)
+    }
+
     /// Runs `ip` in namespace `host`; in the arguments, `@NAME` stands for the namespace `NAME`.
     ///
     /// # Errors
     /// What `ip` says.
     pub fn ip(&self, host: &str, args: &str) -> Result<(), String> {
-        let full = |name: &str| format!("cw{}{name}", std::process::id());
         let words: Vec<String> = args
             .split_whitespace()
-            .map(|word| word.strip_prefix('@').map_or_else(|| word.to_owned(), full))
+            .map(|word| word.strip_prefix('@').map_or_else(|| word.to_owned(), |name| self.name(name)))
             .collect();
-        ip(&format!("-n {} {}", full(host), words.join(" ")))
+        ip(&format!("-n {} {}", self.name(host), words.join(" ")))
     }
 
     /// From now on the calling thread is in namespace `host`.
     #[track_caller]
     pub fn enter(&self, host: &str) {
-        let found = self.hosts.iter().find(|(name, _)| name.ends_with(host));
+        let full = self.name(host);
+        let found = self.hosts.iter().find(|(name, _)| *name == full);
         go(&found.unwrap_or_else(|| panic!("there is no host {host}")).1);
     }
 }

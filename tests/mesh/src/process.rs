@@ -23,7 +23,10 @@ pub struct Process {
 
 /// The command `causeway ARGS` with an environment of its own, below `home`.
 pub(crate) fn command(home: &Path, args: &[String]) -> Command {
-    let mut command = Command::new(binary());
+    own_environment(Command::new(binary()), home, args)
+}
+
+fn own_environment(mut command: Command, home: &Path, args: &[String]) -> Command {
     command
         .args(args)
         .env_clear()
@@ -39,6 +42,13 @@ impl Process {
     /// Starts `causeway ARGS`; what it says is appended to `NAME.log` in `home`.
     pub fn start(home: &Path, name: &str, args: &[String]) -> Self {
         Self::spawn(home, name, command(home, args))
+    }
+
+    /// Starts `causeway ARGS` under a limit on descriptors, as the shell's `ulimit` takes it: `-Sn 256`, for example.
+    pub fn start_limited(home: &Path, name: &str, limit: &str, args: &[String]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]).arg(binary());
+        Self::spawn(home, name, own_environment(shell, home, args))
     }
 
     /// Starts the shell's command `line`, in which `causeway` is the binary under test; its output goes where that of

@@ -2,12 +2,12 @@
 
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A listening application on 127.0.0.1. It takes no more connections once it is dropped.
+/// A listening application, on 127.0.0.1 unless said otherwise. It takes no more connections once it is dropped.
 #[derive(Debug)]
 pub struct Service {
     addr: SocketAddr,
@@ -18,7 +18,15 @@ pub struct Service {
 impl Service {
     /// An application that does `handle` with each connection; an error of it is the end of that connection only.
     pub fn tcp(handle: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::tcp_at((Ipv4Addr::LOCALHOST, 0).into(), handle)
+    }
+
+    /// The same at an address.
+    pub fn tcp_at(
+        addr: SocketAddr,
+        handle: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
         let addr = listener.local_addr().expect("a bound listener has an address");
         let (taken, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let service = Self { addr, taken: taken.clone(), stop: stop.clone() };
@@ -40,8 +48,13 @@ impl Service {
 
     /// An HTTP server that answers `GET /` with `name`, `GET /bytes/N` with N bytes, and keeps connections.
     pub fn http(name: &str) -> Self {
+        Self::http_at((Ipv4Addr::LOCALHOST, 0).into(), name)
+    }
+
+    /// The same at an address.
+    pub fn http_at(addr: SocketAddr, name: &str) -> Self {
         let name = name.to_owned();
-        Self::tcp(move |stream| serve_http(stream, &name))
+        Self::tcp_at(addr, move |stream| serve_http(stream, &name))
     }
 
     /// Says back what it is told.

@@ -18,6 +18,7 @@ pub struct SidecarBuilder {
     serve: Vec<(String, SocketAddr)>,
     listen: Vec<String>,
     flags: Vec<String>,
+    limit: Option<String>,
 }
 
 impl SidecarBuilder {
@@ -30,6 +31,7 @@ impl SidecarBuilder {
             serve: Vec::new(),
             listen: Vec::new(),
             flags: Vec::new(),
+            limit: None,
         }
     }
 
@@ -58,6 +60,13 @@ impl SidecarBuilder {
     #[must_use]
     pub fn flag(mut self, flag: &str, value: &str) -> Self {
         self.flags.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Its limit on descriptors, as the shell's `ulimit` takes it, such as `-Sn 256`; this start's only.
+    #[must_use]
+    pub fn descriptors(mut self, limit: &str) -> Self {
+        self.limit = Some(limit.to_owned());
         self
     }
 
@@ -102,7 +111,10 @@ impl SidecarBuilder {
             args.extend(["--listen".to_owned(), format!("{addr}={service}")]);
         }
         args.extend(self.flags);
-        let process = self.mesh.process(&name, &args);
+        let process = match &self.limit {
+            Some(limit) => Process::start_limited(self.mesh.dir(), &name, limit, &args),
+            None => self.mesh.process(&name, &args),
+        };
         Sidecar { mesh: self.mesh, ip, state_dir, listen, args, process }
     }
 

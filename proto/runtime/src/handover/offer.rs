@@ -17,11 +17,15 @@ const HELLO: Duration = Duration::from_secs(5);
 /// How long to wait after an accept that failed, mostly for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Sockets, each under the name of what it is used for.
+type Named = Vec<(String, Socket)>;
+
 /// What a process hands over: the lock of its folder, and sockets. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Offers {
     lock: Arc<DirLock>,
-    sockets: Arc<Mutex<Vec<(String, Socket)>>>,
+    /// Nothing once they were cleared.
+    sockets: Arc<Mutex<Option<Named>>>,
 }
 
 /// The process that takes the work over.
@@ -40,13 +44,14 @@ pub struct HandoverListener {
 impl Offers {
     /// Nothing but the lock.
     pub fn new(lock: Arc<DirLock>) -> Self {
-        Self { lock, sockets: Arc::default() }
+        Self { lock, sockets: Arc::new(Mutex::new(Some(Vec::new()))) }
     }
 
     /// Adds a handle of a socket that is used for `name`. Beyond [`MAX_SOCKETS`], and under a name longer than [`MAX_NAME`], it is
     /// left out, which the log says.
     pub fn add(&self, name: String, socket: Socket) {
         let mut sockets = self.sockets();
+        let Some(sockets) = &mut *sockets else { return };
         if sockets.len() >= MAX_SOCKETS || name.len() > MAX_NAME {
             tracing::warn!(socket = name, "a socket cannot be handed over to the next process");
             return;
@@ -56,12 +61,13 @@ impl Offers {
 
     /// Closes the handle of the socket that is used for `name`: it is not used any more.
     pub fn remove(&self, name: &str) {
-        self.sockets().retain(|(had, _)| had != name);
+        self.sockets().iter_mut().for_each(|sockets| sockets.retain(|(had, _)| had != name));
     }
 
-    /// Closes all handles of sockets. What waits in one that nobody accepts from would hang instead of being refused.
+    /// Closes all handles of sockets, and those that would be added later: what waits in a socket that nobody accepts from would hang
+    /// instead of being refused.
     pub fn clear(&self) {
-        self.sockets().clear();
+        *self.sockets() = None;
     }
 
     /// The lock.
@@ -69,7 +75,7 @@ impl Offers {
         &self.lock
     }
 
-    fn sockets(&self) -> MutexGuard<'_, Vec<(String, Socket)>> {
+    fn sockets(&self) -> MutexGuard<'_, Option<Named>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,7 +83,7 @@ impl Offers {
     fn items(&self) -> io::Result<Vec<(Item, OwnedFd)>> {
         let lock = Item { kind: Kind::Lock, name: "lock".to_owned(), addr: None };
         let mut items = vec![(lock, self.lock.as_fd().try_clone_to_owned()?)];
-        for (name, socket) in &*self.sockets() {
+        for (name, socket) in self.sockets().iter().flatten() {
             let (kind, fd) = match socket {
                 Socket::Tcp(socket) => (Kind::Tcp, socket.as_fd()),
                 Socket::Udp(socket) => (Kind::Udp, socket.as_fd()),

@@ -123,6 +123,11 @@ async fn what_is_not_offered_any_more_is_closed() {
     assert!(TcpStream::connect(addrs[0]).is_err() && TcpStream::connect(addrs[1]).is_ok());
     offers.clear();
     assert!(TcpStream::connect(addrs[1]).is_err());
+    // one that is bound while the process ends
+    let late = listening();
+    let addr = late.local_addr().unwrap();
+    offers.add("late".to_owned(), Socket::Tcp(late));
+    assert!(TcpStream::connect(addr).is_err());
 }
 
 #[tokio::test]

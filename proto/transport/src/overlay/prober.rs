@@ -31,14 +31,14 @@ pub(super) async fn run(inner: Arc<Inner>, token: CancellationToken) {
         };
         let room = async {
             match wait.writable {
-                true => inner.io.writable().await.is_ok(),
+                true => inner.io.room().await,
                 false => std::future::pending().await,
             }
         };
         tokio::select! {
             () = token.cancelled() => {}
             () = sleep => {}
-            _ = room => {}
+            () = room => {}
             () = inner.wake.notified() => {}
         }
     }
@@ -76,7 +76,7 @@ impl Inner {
         let in_use = link.in_use(clock);
         let Some(seq) = link.step(|path| path.poll_probe(now, in_use)) else { return true };
         let (probe, key) = link.probe(attached, seq, in_use);
-        match self.io.try_send_to(&probe.encode(&key), link.addr) {
+        match self.io.send(|socket| socket.send_to(&probe.encode(&key), link.addr)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 link.step(|path| path.cancel(seq));
                 return false;

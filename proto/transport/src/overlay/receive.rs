@@ -9,7 +9,6 @@ use causeway_wire::probe::{Answer, PROBE_LEN, Probe, ProbeScope, ResponderState,
 use quinn_udp::{RecvMeta, Transmit};
 use std::net::IpAddr;
 use std::time::Instant;
-use tokio::io::Interest;
 
 impl Inner {
     /// Leaves in `batch` what quinn is to see; `meta.len` 0 makes quinn skip it.
@@ -90,7 +89,7 @@ impl Inner {
         let transmit =
             Transmit { destination: link.addr, ecn: None, contents: &bytes, segment_size: None, src_ip: to };
         // an answer that finds no room is lost like any packet: the peer asks again
-        let sent = self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), &transmit));
+        let sent = self.io.send(|socket| self.state.send(socket.into(), &transmit));
         if let Err(error) = sent {
             tracing::trace!(%error, "an answer to a direct probe was dropped");
         }

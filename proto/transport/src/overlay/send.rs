@@ -7,7 +7,6 @@ use causeway_wire::packet::dcid;
 use quinn_udp::Transmit;
 use std::io;
 use std::net::SocketAddr;
-use tokio::io::Interest;
 
 impl Inner {
     /// Sends a transmit of quinn's, whose datagrams all have one destination. The only error is `WouldBlock`, before anything was
@@ -45,7 +44,7 @@ impl Inner {
         for (call, contents) in transmit.contents.chunks(at_once).enumerate() {
             let segment_size = (contents.len() > size).then_some(size);
             let part = Transmit { destination: to, ecn: transmit.ecn, contents, segment_size, src_ip: None };
-            match self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), &part)) {
+            match self.io.send(|socket| self.state.send(socket.into(), &part)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.metrics.send_would_block.inc();

@@ -1,5 +1,6 @@
 //! The overlay as quinn's socket.
 
+use super::watched::Waiting;
 use super::{Inner, virtual_addr};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit};
@@ -9,14 +10,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
 
 /// How many failed receive calls are passed over in one poll before the task yields.
 const MAX_FAILURES: u32 = 16;
 
 impl AsyncUdpSocket for Inner {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Poller { socket: self, waiting: None })
+        Box::pin(Poller { socket: self, waiting: Waiting::default() })
     }
 
     #[inline]
@@ -32,7 +32,7 @@ impl AsyncUdpSocket for Inner {
     ) -> Poll<io::Result<usize>> {
         let mut failures = 0;
         let count = loop {
-            ready!(self.io.poll_recv_ready(cx))?;
+            ready!(self.io.poll_arrival(cx))?;
             match self.receive(bufs, meta) {
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -82,8 +82,8 @@ impl Inner {
     fn receive(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
         let offered = bufs.len().min(meta.len()).min(BATCH_SIZE);
         let mut short = None;
-        let result = self.io.try_io(Interest::READABLE, || {
-            let count = self.state.recv((&self.io).into(), bufs, meta)?;
+        let result = self.io.receive(|socket| {
+            let count = self.state.recv(socket.into(), bufs, meta)?;
             if count < offered {
                 short = Some(count);
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -94,25 +94,16 @@ impl Inner {
     }
 }
 
-type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
-
-/// Waits for room in the socket's buffer for one connection. `poll_send_ready` of tokio keeps one waker a socket, so each poller has
-/// a future of its own.
+/// Waits for room in the socket's buffer for one connection.
 struct Poller {
     socket: Arc<Inner>,
-    waiting: Option<Writable>,
+    waiting: Waiting,
 }
 
 impl UdpPoller for Poller {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let waiting = this.waiting.get_or_insert_with(|| {
-            let socket = Arc::clone(&this.socket);
-            Box::pin(async move { socket.io.writable().await })
-        });
-        let result = ready!(waiting.as_mut().poll(cx));
-        this.waiting = None;
-        Poll::Ready(result)
+        this.socket.io.poll_room(cx, &mut this.waiting).map(Ok)
     }
 }
 

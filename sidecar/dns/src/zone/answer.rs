@@ -38,7 +38,7 @@ pub(crate) enum Found {
     /// A service, or ports of it.
     Service(Result<Resolved, NameError>, Option<Ports>),
     /// The name of a virtual address.
-    Reverse(Option<VipName>),
+    Reverse(Result<VipName, NameError>),
 }
 
 /// Writes answers for our zones.
@@ -84,12 +84,13 @@ impl Writer {
         out: &mut Vec<u8>,
     ) -> Result<ResponseCode, ProtoError> {
         let records = match found {
-            Found::Service(Err(NameError::Unavailable(why)), _) => {
+            Found::Service(Err(NameError::Unavailable(why)), _)
+            | Found::Reverse(Err(NameError::Unavailable(why))) => {
                 return self.unavailable(question, why, out);
             }
             Found::Service(Err(NameError::Unknown), _) => Records::NoName,
             Found::Service(Ok(resolved), ports) => self.service(question.kind, resolved, *ports),
-            Found::Reverse(name) => self.reverse(question.kind, name.as_ref()),
+            Found::Reverse(name) => self.reverse(question.kind, name.as_ref().ok()),
             Found::Fixed(owner) => self.fixed(question.kind, owner, zone),
         };
         let code = match records {

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::membership::View;
 use crate::peer::Peer;
 use causeway_balance::Class;
-use causeway_model::{ClusterId, ServiceName};
+use causeway_model::{ClusterId, PortKey, ServiceName};
 use causeway_transport::close;
 use causeway_wire::CloseCode;
 use causeway_wire::data::DataHello;
@@ -34,7 +34,7 @@ pub(in crate::outbound) struct Prospects {
     pub(in crate::outbound) chooser: Chooser,
     pub(in crate::outbound) view: View,
     pub(in crate::outbound) service: ServiceName,
-    pub(in crate::outbound) port: u16,
+    pub(in crate::outbound) port: PortKey,
 }
 
 impl Prospects {

@@ -7,23 +7,32 @@
     reason = "a test that cannot go on ends where it stands"
 )]
 
+mod arrivals;
 mod backups;
+mod bounds;
 mod calls;
 mod checks;
 mod damage;
+mod dig;
+mod drains;
 mod forwarders;
 mod gateways;
 mod hostile;
+mod idle;
 mod links;
 mod members;
+mod names;
+mod outages;
 mod pairs;
 mod parting;
 mod protocol;
 mod readme;
 mod revocations;
 mod roles;
+mod rolling;
 mod rotation;
 mod secrecy;
+mod shares;
 mod spread;
 mod starts;
 mod streams;
@@ -31,4 +40,6 @@ mod succession;
 mod tokens;
 mod traffic;
 mod transit;
+mod upstream;
+mod vips;
 mod wan;

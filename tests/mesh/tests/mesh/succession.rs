@@ -1,55 +1,10 @@
 //! Sidecars that are replaced while they are used: the next process takes the listeners over, and none of the connections that are
 //! made meanwhile fails.
 
-use crate::traffic::{echo, echoes, echoing, ended};
+use crate::traffic::{Connecting, echo, echoes, echoing, ended};
 use causeway_test_mesh::{Mesh, SOON, Service, wait_until};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::net::TcpListener;
 use std::time::Duration;
-
-/// Connections, one after another, each with an echo.
-struct Connecting {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<u64>>,
-}
-
-impl Connecting {
-    fn start(addr: SocketAddr, threads: usize) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let thread = |_| {
-            let (stop, done) = (stop.clone(), done.clone());
-            std::thread::spawn(move || {
-                let mut failed = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    failed += u64::from(!echoes(addr));
-                    done.fetch_add(1, Ordering::Relaxed);
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                failed
-            })
-        };
-        let threads = (0..threads).map(thread).collect();
-        Self { stop, done, threads }
-    }
-
-    /// Waits until `count` more were made.
-    #[track_caller]
-    fn go_on(&self, count: u64) {
-        let goal = self.done.load(Ordering::Relaxed) + count;
-        wait_until(SOON, "connections are made", || self.done.load(Ordering::Relaxed) >= goal);
-    }
-
-    /// Ends it; panics if one failed.
-    #[track_caller]
-    fn end_well(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let failed: u64 = self.threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        assert_eq!(failed, 0, "failed of {} connections", self.done.load(Ordering::Relaxed));
-    }
-}
 
 #[test]
 fn a_sidecar_is_replaced_and_no_connection_is_refused() {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a request may take while a gateway dies: far above the promise of 200 ms, for the cores are shared with other tests.
-const SLOWEST: Duration = Duration::from_secs(2);
+pub(crate) const SLOWEST: Duration = Duration::from_secs(2);
 
 /// Requests that go on until they are told to stop.
 pub(crate) struct Traffic {
@@ -80,6 +80,62 @@ impl Traffic {
     }
 }
 
+/// Connections, one after another, each with an echo.
+pub(crate) struct Connecting {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Made>>,
+}
+
+/// What became of the connections of one thread.
+#[derive(Default)]
+struct Made {
+    failed: Vec<String>,
+    slowest: Duration,
+}
+
+impl Connecting {
+    pub(crate) fn start(addr: SocketAddr, threads: usize) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let thread = |_| {
+            let (stop, done) = (stop.clone(), done.clone());
+            std::thread::spawn(move || {
+                let mut made = Made::default();
+                while !stop.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    if let Err(error) = try_echo(addr) {
+                        made.failed.push(format!("after {:?}: {error}", began.elapsed()));
+                    }
+                    made.slowest = made.slowest.max(began.elapsed());
+                    done.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                made
+            })
+        };
+        let threads = (0..threads).map(thread).collect();
+        Self { stop, done, threads }
+    }
+
+    /// Waits until `count` more were made.
+    #[track_caller]
+    pub(crate) fn go_on(&self, count: u64) {
+        let goal = self.done.load(Ordering::Relaxed) + count;
+        wait_until(SOON, "connections are made", || self.done.load(Ordering::Relaxed) >= goal);
+    }
+
+    /// Ends it, and says how many were made and how long the slowest one took; panics if one failed.
+    #[track_caller]
+    pub(crate) fn end_well(self) -> (u64, Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        let made: Vec<Made> = self.threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let failed: Vec<&String> = made.iter().flat_map(|made| &made.failed).collect();
+        let done = self.done.load(Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} of {done} connections failed: {failed:?}", failed.len());
+        (done, made.iter().map(|made| made.slowest).max().unwrap_or_default())
+    }
+}
+
 /// A connection through which an echo came back.
 #[track_caller]
 pub(crate) fn echoing(addr: SocketAddr) -> TcpStream {
@@ -99,12 +155,13 @@ pub(crate) fn echo(mut stream: &TcpStream) -> io::Result<()> {
 
 /// Whether an echo comes back over a new connection.
 pub(crate) fn echoes(addr: SocketAddr) -> bool {
-    TcpStream::connect(addr)
-        .and_then(|stream| {
-            stream.set_read_timeout(Some(SOON))?;
-            echo(&stream)
-        })
-        .is_ok()
+    try_echo(addr).is_ok()
+}
+
+fn try_echo(addr: SocketAddr) -> io::Result<()> {
+    let stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(SOON))?;
+    echo(&stream)
 }
 
 /// Waits until the peer ends `stream`, and says how long that took.
