@@ -2,6 +2,7 @@
 
 use crate::{DnsError, Upstreams};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 /// The port of name servers in resolv.conf(5).
 const PORT: u16 = 53;
@@ -19,16 +20,35 @@ pub(crate) fn upstreams(from: &Upstreams, listen: &[SocketAddr]) -> Result<Vec<S
             Ok(list.clone())
         }
         Upstreams::ResolvConf(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| DnsError::ResolvConf { path: path.clone(), source })?;
-            let named = name_servers(&text);
+            let ours = |upstream: &SocketAddr| listen.iter().any(|&listen| is_same(*upstream, listen));
+            let mut named = read(path)?;
             if named.is_empty() {
                 return Err(DnsError::NoUpstream { path: path.clone() });
             }
-            let ours = |upstream: &SocketAddr| listen.iter().any(|&listen| is_same(*upstream, listen));
-            let others: Vec<_> = named.into_iter().filter(|upstream| !ours(upstream)).collect();
-            if others.is_empty() { Err(DnsError::OnlyOurselves { path: path.clone() }) } else { Ok(others) }
+            named.retain(|upstream| !ours(upstream));
+            if named.is_empty() {
+                // the file has been pointed at this server: who was named before it is in the copy
+                let kept = kept(path);
+                named = if kept.exists() { read(&kept)? } else { Vec::new() };
+                named.retain(|upstream| !ours(upstream));
+            }
+            if named.is_empty() { Err(DnsError::OnlyOurselves { path: path.clone() }) } else { Ok(named) }
         }
+    }
+}
+
+/// Where the original of a `resolv.conf` is that `causeway sidecar init` has pointed at this server.
+fn kept(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".causeway");
+    name.into()
+}
+
+/// The name servers of a file.
+fn read(path: &Path) -> Result<Vec<SocketAddr>, DnsError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(name_servers(&text)),
+        Err(source) => Err(DnsError::ResolvConf { path: path.to_owned(), source }),
     }
 }
 
@@ -87,6 +107,20 @@ mod tests {
 
     fn addresses(list: &[&str]) -> Vec<SocketAddr> {
         list.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn upstreams_are_those_that_a_file_named_before_it_was_pointed_at_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        std::fs::write(&path, "nameserver 127.0.0.1\n").unwrap();
+        let (from, listen) = (Upstreams::ResolvConf(path.clone()), addresses(&["127.0.0.1:53"]));
+        assert_eq!(upstreams(&from, &listen).unwrap_err().reason(), "dns-loop");
+        std::fs::write(kept(&path), "nameserver 127.0.0.1\nnameserver 192.0.2.1\n").unwrap();
+        assert_eq!(upstreams(&from, &listen).unwrap(), addresses(&["192.0.2.1:53"]));
+        // an operator who names another one since is heard
+        std::fs::write(&path, "nameserver 192.0.2.2\n").unwrap();
+        assert_eq!(upstreams(&from, &listen).unwrap(), addresses(&["192.0.2.2:53"]));
     }
 
     #[test]
