@@ -57,7 +57,7 @@ impl Descriptors {
 
     /// How many are left.
     #[cfg(test)]
-    fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.free.available_permits()
     }
 }

@@ -9,6 +9,7 @@ mod data;
 mod directory;
 mod dns;
 mod parts;
+mod quiet;
 mod running;
 mod sockets;
 mod succession;
@@ -137,7 +138,7 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
         readiness: &readiness,
         turn: &turn,
     };
-    let cut = parts.start(&data, listeners, capture, &metrics)?;
+    let (cut, quiet) = parts.start(&data, listeners, capture, &metrics)?;
     let succession = Succession::new(sockets, config.state_dir.clone(), turn.clone());
     tasks
         .spawn("succession", until(tasks.token(), succession.run(readiness.clone(), control.clone(), drain)));
@@ -158,6 +159,7 @@ async fn start(config: SidecarConfig) -> anyhow::Result<RunningSidecar> {
         serves: !config.serve.is_empty(),
         turn,
         cut,
+        quiet,
         tasks,
         data,
         _end: end,

@@ -50,6 +50,11 @@ impl Outside {
         if self == Self::Refuse {
             return taken.refuse(&Failure::OutsideMesh { addr: original });
         }
+        // one for each of its two ends; the other is in its record
+        let _descriptor = match outbound.descriptors.take() {
+            Ok(descriptor) => descriptor,
+            Err(exhausted) => return taken.refuse(&exhausted.into()),
+        };
         let limit = outbound.limits.connect_timeout.get();
         let mut far = match connect(original, limit).await {
             Ok(far) => far,

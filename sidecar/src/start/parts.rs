@@ -4,6 +4,7 @@ use super::Listeners;
 use super::capture::CaptureSockets;
 use super::control::{Discovered, policy};
 use super::data::DataThread;
+use super::quiet::Quiet;
 use crate::balance::Balances;
 use crate::choose::Chooser;
 use crate::config::SidecarConfig;
@@ -42,14 +43,14 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts both directions on the data thread. The token that is returned cuts outbound connections.
+    /// Starts both directions on the data thread. The token that is returned cuts outbound connections; the rest knows of inbound ones.
     pub(super) fn start(
         &self,
         data: &DataThread,
         (listeners, datagrams): Listeners,
         capture: CaptureSockets,
         all: &Metrics,
-    ) -> anyhow::Result<CancellationToken> {
+    ) -> anyhow::Result<(CancellationToken, Quiet)> {
         let metrics = SidecarMetrics::new();
         all.registry(|registry| metrics.register(registry));
         let discovered = Arc::new(Discovered::new(self.control.clone()));
@@ -90,7 +91,7 @@ impl Parts<'_> {
         }
         let runtime = (data, self.tasks, self.turn);
         capture.serve(&self.config.capture, (discovered, outbound), runtime);
-        Ok(cut)
+        Ok((cut, Quiet::new(&metrics)))
     }
 
     fn check_health(&self, delivery: &Delivery, all: &Metrics) {

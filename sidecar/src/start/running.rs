@@ -1,6 +1,7 @@
 //! A sidecar that runs, and how it ends: nothing new first, then what is open, then the goodbye.
 
 use super::data::DataThread;
+use super::quiet::Quiet;
 use crate::config::ListenSpec;
 use crate::turn::Turn;
 use causeway_client::Control;
@@ -41,6 +42,7 @@ pub struct RunningSidecar {
     pub(super) turn: Turn,
     /// Cuts the applications' connections that are left.
     pub(super) cut: CancellationToken,
+    pub(super) quiet: Quiet,
     pub(super) tasks: Tasks,
     pub(super) data: DataThread,
     /// Ends every task.
@@ -114,7 +116,7 @@ impl RunningSidecar {
     }
 
     /// Takes no more connections of the application and, once its callers have heard of it, no more streams; gives those that are open `grace` to finish, says goodbye and ends. Takes at most `grace` and about
-    /// five seconds.
+    /// seven seconds.
     pub async fn shutdown(self, grace: Duration) {
         self.readiness.fail("draining", "the sidecar is about to stop");
         self.control.drain();
@@ -128,6 +130,9 @@ impl RunningSidecar {
                 ?grace,
                 "connections are still open after the drain and are cut"
             );
+        }
+        if self.serves && !grace.is_zero() {
+            self.quiet.wait(self.data.handle()).await;
         }
         self.cut.cancel();
         self.control.goodbye().await;

@@ -1,11 +1,12 @@
 //! What a sidecar takes on at most, and what whoever comes then is told.
 
-use super::mesh::{SOON, ask, echo, pair};
+use super::mesh::{SOON, ask, echo, pair, until};
 use crate::access::Direction::{Inbound, Outbound};
 use crate::hello;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 async fn is_refused(listen: SocketAddr) {
@@ -43,6 +44,25 @@ async fn without_descriptors_connections_are_refused_with_that_reason() {
     pair.server.ended(Inbound, "overloaded", 1).await;
     drop(full);
     assert_eq!(ask(pair.listen, b"two").await.unwrap(), b"two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_out_of_the_mesh_takes_a_descriptor_for_each_end() {
+    let pair = pair(echo(b"").await).await;
+    let all = pair.client.descriptors_left();
+    let mut through = pair.client.captured(echo(b"out").await).await;
+    through.read_exact(&mut [0; 3]).await.unwrap();
+    assert_eq!(pair.client.descriptors_left(), all - 2);
+    drop(through);
+    pair.client.ended(Outbound, "outside", 1).await;
+    until("both descriptors are back", || pair.client.descriptors_left() == all).await;
+    // there is one, and it needs two
+    let mut rest = pair.client.fill_descriptors(true);
+    drop(rest.split(1).unwrap());
+    let mut refused = pair.client.captured(echo(b"out").await).await;
+    assert!(refused.read(&mut [0]).await.is_err());
+    pair.client.ended(Outbound, "no-descriptors", 1).await;
+    drop(rest);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

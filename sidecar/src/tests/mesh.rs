@@ -2,6 +2,7 @@
 
 use crate::access::Direction;
 use crate::balance::Balances;
+use crate::captured::Outside;
 use crate::choose::{Chooser, Target};
 use crate::config::{SidecarConfig, SidecarOptions};
 use crate::descriptors::Descriptors;
@@ -446,6 +447,23 @@ impl Node {
     pub(super) fn fill_descriptors(&self, outbound: bool) -> OwnedSemaphorePermit {
         let of = if outbound { &self.outbound.descriptors } else { &self.inbound.descriptors };
         of.take_all()
+    }
+
+    /// How many descriptors are left for connections out of the workload.
+    pub(super) fn descriptors_left(&self) -> usize {
+        self.outbound.descriptors.left()
+    }
+
+    /// A connection of the application that was captured on its way to `original`, outside the mesh.
+    pub(super) async fn captured(&self, original: SocketAddr) -> TcpStream {
+        let (listener, addr) = application().await;
+        let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        let (outbound, (tcp, from)) = (Arc::clone(&self.outbound), accepted.unwrap());
+        self.tasks.spawn("captured", async move {
+            let taken = outbound.take(tcp, from, None).unwrap();
+            Outside::Pass.carry(&outbound, taken, original).await;
+        });
+        client.unwrap()
     }
 
     /// As if as many peers were connected to it as may be.
