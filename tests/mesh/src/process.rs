@@ -175,6 +175,13 @@ impl Process {
         kib << 10
     }
 
+    /// The last connections that did not end well, as it logged them.
+    fn failures(&self) -> String {
+        let records: Vec<String> =
+            self.access().iter().filter(|it| it["reason"] != "done").map(Value::to_string).collect();
+        records[records.len().saturating_sub(TAIL)..].join("\n")
+    }
+
     /// The end of its log.
     pub fn tail(&self) -> String {
         let log = self.log();
@@ -188,7 +195,11 @@ impl Drop for Process {
         if std::thread::panicking() {
             let exit = self.child.try_wait().ok().flatten();
             // a log whose folder is gone already must not hide the failure
-            let said = if self.log.exists() { self.tail() } else { "(its log is gone)".to_owned() };
+            let said = if self.log.exists() {
+                format!("{}\n{}", self.failures(), self.tail())
+            } else {
+                "(its log is gone)".to_owned()
+            };
             eprintln!("---- {} (pid {}, {exit:?}) ----\n{said}", self.name, self.pid());
         }
         self.kill();

@@ -107,6 +107,7 @@ fn serve_http(stream: TcpStream, name: &str) -> io::Result<()> {
 }
 
 fn answer(writer: &mut TcpStream, path: &str, name: &str) -> io::Result<()> {
+    let path = path.split('?').next().unwrap_or_default();
     let Some(size) = path.strip_prefix("/bytes/").and_then(|size| size.parse::<usize>().ok()) else {
         return writer.write_all(
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()).as_bytes(),

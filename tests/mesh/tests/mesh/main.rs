@@ -15,6 +15,7 @@ mod checks;
 mod damage;
 mod dig;
 mod drains;
+mod ejections;
 mod forwarders;
 mod gateways;
 mod hostile;
