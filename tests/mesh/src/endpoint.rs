@@ -48,7 +48,7 @@ struct Shared {
 pub struct Application {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    listening: Option<JoinHandle<()>>,
+    listening: Option<(TcpListener, JoinHandle<()>)>,
 }
 
 impl Application {
@@ -89,7 +89,8 @@ impl Application {
         let listener = TcpListener::bind(self.addr).expect("the address is this application's own");
         self.shared.stop.store(false, Ordering::Relaxed);
         let shared = Arc::clone(&self.shared);
-        self.listening = Some(std::thread::spawn(move || {
+        let own = listener.try_clone().expect("there are descriptors");
+        let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if shared.stop.load(Ordering::Relaxed) {
                     return;
@@ -100,14 +101,16 @@ impl Application {
                 // what a peer does to its connection is judged where it is seen: at the client
                 std::thread::spawn(move || drop(treat(stream, &shared)));
             }
-        }));
+        });
+        self.listening = Some((own, thread));
     }
 
     fn close(&mut self) {
-        let Some(thread) = self.listening.take() else { return };
+        let Some((listener, thread)) = self.listening.take() else { return };
         self.shared.stop.store(true, Ordering::Relaxed);
-        // wakes the thread, which then ends
-        let _ = TcpStream::connect_timeout(&self.addr, Duration::from_secs(1));
+        // wakes the thread, which then ends, in whichever network namespace this one is
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("it listens");
+        drop(listener);
         thread.join().expect("it cannot panic");
     }
 }

@@ -10,6 +10,7 @@
 mod arrivals;
 mod backups;
 mod bounds;
+mod breaking;
 mod calls;
 mod checks;
 mod damage;
@@ -28,6 +29,7 @@ mod pairs;
 mod parting;
 mod protocol;
 mod readme;
+mod regions;
 mod revocations;
 mod roles;
 mod rolling;

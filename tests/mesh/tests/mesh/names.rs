@@ -19,15 +19,15 @@ const SERVICES: usize = 12;
 const KNOWN: Duration = Duration::from_millis(1);
 
 /// A sidecar that is asked for names.
-struct Asked {
-    sidecar: Sidecar,
+pub(crate) struct Asked {
+    pub(crate) sidecar: Sidecar,
     socket: UdpSocket,
     _upstream: Upstream,
 }
 
 impl Asked {
     #[track_caller]
-    fn start(builder: SidecarBuilder) -> Self {
+    pub(crate) fn start(builder: SidecarBuilder) -> Self {
         let (server, upstream) = (SocketAddr::from((loopback(), 5300)), Upstream::start());
         let sidecar = builder
             .flag("--capture", "vip")
@@ -49,7 +49,7 @@ impl Asked {
 
     /// Its addresses, which must come at the first question.
     #[track_caller]
-    fn vip(&self, name: &str) -> [IpAddr; 2] {
+    pub(crate) fn vip(&self, name: &str) -> [IpAddr; 2] {
         [RecordType::A, RecordType::AAAA].map(|kind| {
             let (code, found) = self.ask(name, kind);
             let [ip] = found[..] else { panic!("{}: {name}: {code}", self.sidecar.process.name()) };
